@@ -1,0 +1,18 @@
+"""dbt-duckdb plugin: makes every connection of dbt's ready for the lake.
+
+Runs before dbt attaches the databases of ``profiles.yml``: puts the packaged extensions in place,
+creates the lake and its job tables where they are missing, and registers the SQL functions.
+"""
+
+from dbt.adapters.duckdb.plugins import BasePlugin
+from duckdb import DuckDBPyConnection
+
+from aigq import jobs, warehouse
+from aigq.settings import Home
+
+
+class Plugin(BasePlugin):
+    def configure_connection(self, conn: DuckDBPyConnection) -> None:
+        warehouse.ensure_lake(Home.from_environment())
+        warehouse.register_functions(conn)
+        conn.execute(f"CREATE OR REPLACE MACRO aigq_code_version() AS '{jobs.code_version()}'")

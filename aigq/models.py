@@ -1,0 +1,91 @@
+"""Trained models on disk: ``models/<name>/<version>/``, published whole or not at all.
+
+A version is a directory with a merged checkpoint, its tokenizer and ``manifest.json``. It is built
+elsewhere under ``models/`` and renamed into place, so whoever lists versions sees complete ones
+only. Versions sort by time; the newest is what a bare name means.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aigq.settings import Home, UserError
+
+MANIFEST = "manifest.json"
+_WORK = ".work"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A published model version."""
+
+    name: str
+    version: str
+    path: Path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the version was made from: lake snapshot, recipe, code version, seed, metrics."""
+        return json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+
+
+def work_dir(home: Home, name: str, key: str) -> Path:
+    """The directory where the training run ``key`` of model ``name`` keeps its checkpoints.
+
+    The same key finds the same directory again: that is how a killed run is resumed.
+    """
+    path = home.models / _WORK / f"{name}-{key}"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def publish(home: Home, name: str, version: str, build: Path, manifest: Mapping[str, Any]) -> Model:
+    """Turn the directory ``build`` into version ``version`` of model ``name`` by one rename."""
+    manifest = {"name": name, "version": version, **manifest}
+    (build / MANIFEST).write_text(json.dumps(manifest, indent=2, default=str) + "\n")
+    target = home.models / name / version
+    target.parent.mkdir(parents=True, exist_ok=True)
+    build.rename(target)
+    return Model(name, version, target)
+
+
+def discard_work(path: Path) -> None:
+    """Remove a finished run's checkpoints."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def versions(home: Home, name: str) -> list[Model]:
+    """The published versions of ``name``, oldest first."""
+    return [
+        Model(name, path.name, path)
+        for path in sorted((home.models / name).glob("*"))
+        if (path / MANIFEST).is_file()
+    ]
+
+
+def resolve(home: Home, reference: str) -> Model:
+    """The model behind ``name`` (its newest version) or ``name@version``.
+
+    Raises :class:`UserError` naming the versions there are.
+    """
+    name, _, version = reference.partition("@")
+    found = versions(home, name)
+    if not found:
+        known = sorted(
+            p.name for p in home.models.glob("*") if p.is_dir() and p.name != _WORK
+        )
+        raise UserError(
+            f"no model {name!r} in {home.models}; there are: {', '.join(known) or 'none'}"
+        )
+    if not version:
+        return found[-1]
+    for model in found:
+        if model.version == version:
+            return model
+    raise UserError(
+        f"no version {version!r} of model {name!r}; there are: "
+        + ", ".join(m.version for m in found)
+    )

@@ -1,0 +1,143 @@
+"""Where a shop's data lives, and how a job's settings are put together.
+
+A job's settings are one pydantic class derived from :class:`Settings`. Values come from the command
+line, else from the recipe (one YAML file per proven run in the job's folder), else the default. An
+unknown key is an error that names the nearest valid one.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import click
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class UserError(click.ClickException):
+    """A mistake of the user's: printed as one message, without a traceback."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The data home of one shop (``AIGQ_HOME``, default ``./data``)."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        return cls(Path(os.environ.get("AIGQ_HOME") or "data").absolute())
+
+    @cached_property
+    def landing(self) -> Path:
+        """Incoming files of the raw contract."""
+        return self.root / "landing"
+
+    @cached_property
+    def catalog(self) -> Path:
+        """The DuckLake catalog (SQLite)."""
+        return self.root / "lake" / "catalog.sqlite"
+
+    @cached_property
+    def lake_data(self) -> Path:
+        """The DuckLake's parquet files."""
+        return self.root / "lake" / "data"
+
+    @cached_property
+    def features(self) -> Path:
+        """Parquet files that are Feast's offline side."""
+        return self.root / "features"
+
+    @cached_property
+    def online(self) -> Path:
+        """Feast's registry and online store."""
+        return self.root / "online"
+
+    @cached_property
+    def models(self) -> Path:
+        """``models/<name>/<version>/``."""
+        return self.root / "models"
+
+    @cached_property
+    def reports(self) -> Path:
+        """Reports for people and machines."""
+        return self.root / "reports"
+
+
+class Settings(BaseModel):
+    """Base of every job's settings: typed, closed (unknown keys are errors), immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @classmethod
+    def load(cls, recipe: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Settings from a recipe file with ``overrides`` (those not None) on top.
+
+        Raises :class:`UserError` naming the recipe or option, the key and what was expected.
+        """
+        values: dict[str, Any] = {}
+        if recipe is not None:
+            values = yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}
+            if not isinstance(values, dict):
+                raise UserError(f"{recipe}: expected a mapping of settings, got {values!r}")
+            for key in values:
+                if key not in cls.model_fields:
+                    raise UserError(f"{recipe}: unknown setting {key!r}{_nearest(key, cls)}")
+        values |= {k: v for k, v in (overrides or {}).items() if v is not None}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']} (got {e['input']!r})"
+                for e in error.errors()
+            )
+            raise UserError(f"{recipe or 'settings'}: {problems}") from None
+
+
+def _nearest(key: str, cls: type[Settings]) -> str:
+    near = difflib.get_close_matches(key, cls.model_fields, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; valid settings: {', '.join(cls.model_fields)}"
+
+
+def recipe_path(package: str, name: str) -> Path:
+    """The recipe ``name`` of the job in ``package`` (e.g. ``training/base``), or a path to a file.
+
+    Raises :class:`UserError` listing the recipes there are.
+    """
+    as_file = Path(name)
+    if as_file.suffix in {".yaml", ".yml"}:
+        if as_file.is_file():
+            return as_file
+        raise UserError(f"no recipe file at {as_file}")
+    folder = PROJECT_ROOT / package / "recipes"
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+        raise UserError(f"no recipe {name!r} in {package}/recipes; there are: {known}")
+    return path
+
+
+def settings_options(cls: type[Settings]):
+    """A click decorator that adds one ``--option`` per field of ``cls`` (None where not given)."""
+
+    def decorate(command):
+        for name, field in reversed(cls.model_fields.items()):
+            default = "required" if field.is_required() else field.get_default()
+            command = click.option(
+                "--" + name.replace("_", "-"),
+                name,
+                default=None,
+                metavar="VALUE",
+                help=f"{field.description or ''} [default: {default}]",
+            )(command)
+        return command
+
+    return decorate

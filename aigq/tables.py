@@ -1,0 +1,47 @@
+"""Tables that are written by ingest and by jobs, never by dbt.
+
+dbt reads them as sources; whoever opens a lake first creates the missing ones empty, so that a
+build never stumbles over a job that has not run yet. SQL types are DuckDB's.
+"""
+
+# Ingest writes these: the raw contract (see aigq.contract) and what broke it.
+RAW_TABLES: dict[str, str] = {
+    "raw.users": """
+        user_id VARCHAR, age_band VARCHAR, gender VARCHAR, region VARCHAR,
+        registered_at TIMESTAMPTZ""",
+    "raw.items": """
+        item_id VARCHAR, title VARCHAR, leaf_category_id VARCHAR, leaf_category VARCHAR,
+        category_path VARCHAR, brand VARCHAR, attributes MAP(VARCHAR, VARCHAR), tags VARCHAR[],
+        price DOUBLE""",
+    "raw.events": """
+        event_id VARCHAR, user_id VARCHAR, occurred_at TIMESTAMPTZ, action VARCHAR,
+        query_text VARCHAR, item_id VARCHAR, quantity INTEGER, price DOUBLE""",
+    "raw.hint_requests": """
+        request_id VARCHAR, user_id VARCHAR, requested_at TIMESTAMPTZ""",
+    "raw.hint_candidates": """
+        request_id VARCHAR, rank INTEGER, query_text VARCHAR, rank_score DOUBLE,
+        recall_source VARCHAR, displayed BOOLEAN, position INTEGER, clicked_at TIMESTAMPTZ""",
+    "raw.quarantine": """
+        table_name VARCHAR, reason VARCHAR, row_json VARCHAR, source_file VARCHAR,
+        run_id VARCHAR, quarantined_at TIMESTAMPTZ""",
+}
+
+# Jobs write these; each has one writer.
+JOB_TABLES: dict[str, str] = {
+    "meta.runs": """
+        run_id VARCHAR, job VARCHAR, started_at TIMESTAMPTZ, finished_at TIMESTAMPTZ,
+        status VARCHAR, snapshot_read BIGINT, snapshot_written BIGINT, code_version VARCHAR,
+        parameters VARCHAR, metrics VARCHAR""",
+    "items.query_neighbors": """
+        query_text VARCHAR, neighbor_text VARCHAR, similarity DOUBLE, run_id VARCHAR""",
+    "serving.u2q_runs": """
+        run_id VARCHAR, user_id VARCHAR, position INTEGER, query_text VARCHAR,
+        generated_at TIMESTAMPTZ, model_version VARCHAR""",
+    "eval.generated_lists": """
+        instance_id VARCHAR, model VARCHAR, model_version VARCHAR, list_index INTEGER,
+        position INTEGER, query_text VARCHAR, run_id VARCHAR""",
+    "eval.metrics": """
+        model VARCHAR, model_version VARCHAR, metric VARCHAR, k INTEGER, slice VARCHAR,
+        value DOUBLE, interval_low DOUBLE, interval_high DOUBLE, instances BIGINT,
+        run_id VARCHAR""",
+}

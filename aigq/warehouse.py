@@ -1,0 +1,187 @@
+"""The lake: how it is created, attached, and written to by more than one process.
+
+The warehouse is a DuckLake whose catalog is a SQLite file, so that analysts read while jobs write.
+SQLite lets one process commit at a time: every writer uses one short transaction and tries again
+when it finds the catalog locked or its snapshot overtaken (:func:`write`).
+"""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import duckdb_extensions
+
+from aigq.settings import Home, UserError
+from aigq.tables import JOB_TABLES, RAW_TABLES
+from aigq.text import normalize_query_arrow
+
+T = TypeVar("T")
+
+EXTENSIONS = ("ducklake", "sqlite_scanner")
+_RETRY_FOR_SECONDS = 120.0
+# What DuckDB says when another process holds the catalog or committed in between.
+_BUSY = ("database is locked", "database table is locked", "transaction conflict", "busy")
+
+
+def install_extensions() -> None:
+    """Put the packaged DuckLake and SQLite extensions where DuckDB looks for them (no download)."""
+    installed = {
+        name
+        for (name,) in duckdb.connect()
+        .execute("select extension_name from duckdb_extensions() where installed")
+        .fetchall()
+    }
+    for name in EXTENSIONS:
+        if name not in installed:
+            duckdb_extensions.import_extension(name)
+
+
+def register_functions(con: duckdb.DuckDBPyConnection) -> None:
+    """Add the project's SQL functions: ``normalize_query(VARCHAR) -> VARCHAR``."""
+    con.create_function(
+        "normalize_query",
+        normalize_query_arrow,
+        ["VARCHAR"],
+        "VARCHAR",
+        type="arrow",
+        null_handling="special",
+    )
+
+
+def attach_sql(home: Home, *, read_only: bool = False) -> str:
+    """The ATTACH statement for ``home``'s lake.
+
+    The data path is given each time because the catalog stores it: a home that was moved or copied
+    opens all the same.
+    """
+    options = f"DATA_PATH {_literal(home.lake_data)}, OVERRIDE_DATA_PATH true"
+    if read_only:
+        options += ", READ_ONLY"
+    return f"ATTACH {_literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({options})"
+
+
+def connect(home: Home, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection in UTC with ``lake`` attached and in use.
+
+    Raises :class:`UserError` where ``home`` holds no lake yet (see :func:`ensure_lake`).
+    """
+    if not home.catalog.exists():
+        raise UserError(
+            f"no lake at {home.root}: run `aigq ingest` first, or point AIGQ_HOME at a shop's data"
+        )
+    return _retrying(lambda: _open(home, read_only=read_only))
+
+
+def _open(home: Home, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    install_extensions()
+    con = duckdb.connect()
+    try:
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute("SET enable_progress_bar = false")
+        register_functions(con)
+        con.execute(attach_sql(home, read_only=read_only))
+        con.execute("USE lake")
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+def ensure_lake(home: Home) -> None:
+    """Create the lake, and any ingest or job table it lacks, empty. Safe to run at any time."""
+    home.lake_data.mkdir(parents=True, exist_ok=True)
+
+    def create() -> None:
+        con = _open(home, read_only=False)
+        try:
+            present = {
+                f"{schema}.{table}"
+                for schema, table in con.execute(
+                    "select table_schema, table_name from information_schema.tables"
+                    " where table_catalog = 'lake'"
+                ).fetchall()
+            }
+            missing = {n: c for n, c in (RAW_TABLES | JOB_TABLES).items() if n not in present}
+            if not missing:
+                return
+            con.execute("BEGIN")
+            for name, columns in missing.items():
+                con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{name.split('.')[0]}")
+                con.execute(f"CREATE TABLE IF NOT EXISTS lake.{name} ({columns})")
+            con.execute("COMMIT")
+        finally:
+            con.close()
+
+    _retrying(create)
+
+
+def write(home: Home, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    """Run ``work`` in one transaction on a fresh connection and commit; all of it or nothing.
+
+    ``work`` runs again from the start when another writer was in the way, so it must only touch the
+    lake. Keep it short: prepare the rows before, insert and commit inside.
+    """
+
+    def attempt() -> T:
+        con = _open(home, read_only=False)
+        try:
+            con.execute("BEGIN")
+            result = work(con)
+            con.execute("COMMIT")
+            return result
+        finally:
+            con.close()
+
+    ensure_lake(home)
+    return _retrying(attempt)
+
+
+def current_snapshot(con: duckdb.DuckDBPyConnection) -> int:
+    """Id of the newest committed snapshot of the lake."""
+    return con.execute("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')").fetchone()[0]
+
+
+def table_exists(con: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether ``schema.table`` (or view) exists in the lake."""
+    schema, table = name.split(".")
+    return (
+        con.execute(
+            "select 1 from information_schema.tables"
+            " where table_catalog = 'lake' and table_schema = ? and table_name = ?",
+            [schema, table],
+        ).fetchone()
+        is not None
+    )
+
+
+def export_parquet(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
+    """Write ``query``'s rows to ``path`` through a temporary file and a rename; returns the rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{random.getrandbits(32):08x}.partial")
+    try:
+        rows = con.execute(f"COPY ({query}) TO {_literal(partial)} (FORMAT parquet)").fetchone()[0]
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return rows
+
+
+def _retrying(attempt: Callable[[], T]) -> T:
+    deadline = time.monotonic() + _RETRY_FOR_SECONDS
+    delay = 0.05
+    while True:
+        try:
+            return attempt()
+        except duckdb.Error as error:
+            busy = any(phrase in str(error).lower() for phrase in _BUSY)
+            if not busy or time.monotonic() + delay > deadline:
+                raise
+        time.sleep(delay * (0.5 + random.random()))
+        delay = min(2 * delay, 2.0)
+
+
+def _literal(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"

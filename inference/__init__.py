@@ -1,0 +1,1 @@
+"""Jobs that read models and tables and write lists."""

@@ -1,0 +1,1 @@
+"""Jobs that read sample tables and write models."""
