@@ -158,7 +158,7 @@ def table_exists(con: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 
 def export_parquet(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
-    """Write ``query``'s rows to ``path`` through a temporary file and a rename; returns the rows."""
+    """Write ``query``'s rows to ``path`` by a temporary file and a rename; returns their number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{random.getrandbits(32):08x}.partial")
     try:

@@ -1,0 +1,38 @@
+# `make demo` runs the whole loop on a made-up shop, `make test` runs the tests. Each installs what
+# it needs into .venv first.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint lock
+
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help:
+	@echo "make demo       the whole loop on a made-up shop: log, lake, model, lists, hints, evaluation"
+	@echo "make test       the tests"
+	@echo "make test-slow  the tests that take longer than a minute each"
+	@echo "make lint       format and lint checks"
+	@echo "make lock       resolve requirements/cpu.lock anew"
+
+install: .venv/.installed
+
+.venv/.installed: requirements/cpu.lock requirements/install.sh pyproject.toml
+	@requirements/install.sh
+
+demo: install
+	@python -m aigq.demo
+
+test: install
+	@python -m pytest -m "not slow and not gpu"
+
+test-slow: install
+	@python -m pytest -m slow
+
+lint: install
+	@ruff check . && ruff format --check .
+
+lock: install
+	@python -m pip install --quiet uv
+	@python -m uv pip compile pyproject.toml --extra cpu --extra dev --python-version 3.11 \
+	    --torch-backend cpu --no-annotate --no-header --output-file requirements/cpu.lock

@@ -1,0 +1,260 @@
+"""``aigq evaluate``: measure models and SQL baselines on the test user-days, side by side.
+
+Has the lists that are missing generated (``aigq generate lists``), then measures everything from
+``lake.eval.lists`` alone. Writes ``lake.eval.metrics`` and a JSON report.
+
+    aigq evaluate --model direct                    # the newest direct model, 1,000 user-days
+    aigq evaluate --model direct@VERSION --instances 500 --lists 8
+"""
+
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+
+import click
+import pyarrow as pa
+
+from aigq import embeddings, jobs, models, warehouse
+from aigq.lists import merge_lists
+from aigq.settings import Home, UserError
+from training.evaluate import report
+from training.evaluate.metrics import (
+    METRICS,
+    SLICES,
+    Estimate,
+    Instance,
+    Lookups,
+    bootstrap,
+    measure,
+)
+from training.evaluate.neighbors import store_neighbors
+
+CUTOFFS = (1, 3, 10, 30)
+BASELINES = ("popularity", "co_click", "own_recent")
+
+
+@click.command()
+@click.option(
+    "--model",
+    "references",
+    multiple=True,
+    default=("direct",),
+    show_default=True,
+    help="NAME or NAME@VERSION; may be given several times. The baselines are always there.",
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Test user-days: the first N by md5 of the instance id.",
+)
+@click.option(
+    "--lists",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    help="Lists per instance and model: one greedy, the others sampled, merged to reach K.",
+)
+@click.option("--engine", help="Passed on to `aigq generate lists`.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of sampling and bootstrap.")
+def command(
+    references: tuple[str, ...], instances: int, lists: int, engine: str | None, seed: int
+) -> None:
+    """Measure models on the test user-days beside the baselines."""
+    home = Home.from_environment()
+    found = [models.resolve(home, reference) for reference in references]
+    for model in found:
+        _have_lists_generated(home, model, instances, lists, engine, seed)
+    parameters = {
+        "models": {m.name: m.version for m in found},
+        "instances": instances,
+        "lists": lists,
+        "seed": seed,
+    }
+    with jobs.job(home, "evaluate", parameters) as run:
+        versions = [(name, "sql") for name in BASELINES] + [(m.name, m.version) for m in found]
+        result = evaluate(run, versions, instances=instances, lists=lists, seed=seed)
+        _store(run, result.estimates)
+        path = report.write_json(run, result, parameters)
+        run.wrote(str(path))
+        run.metrics |= {"report": path.name, "instances": result.instances}
+        click.echo(report.table(result))
+
+
+def _have_lists_generated(
+    home: Home, model: models.Model, instances: int, lists: int, engine: str | None, seed: int
+) -> None:
+    """The door between the rooms is the command line: training never imports inference."""
+    call = [sys.executable, "-m", "aigq.cli", "generate", "lists"]
+    call += ["--home", str(home.root), "--model", f"{model.name}@{model.version}"]
+    call += ["--instances", str(instances), "--lists", str(lists), "--seed", str(seed)]
+    call += ["--engine", engine] if engine else []
+    done = subprocess.run(call, check=False)
+    if done.returncode != 0:
+        raise UserError(f"`aigq generate lists` failed for {model.name}@{model.version}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything a report shows.
+
+    ``estimates``: (model, version, metric, k, slice) -> estimate. ``candidates``: (model, version)
+    -> mean number of distinct candidates an instance has within the largest K. ``malformed``:
+    (model, version) -> share of lists without a readable query (generated models only).
+    ``without_category``: instances left out of Cate HR because no true query has a category.
+    """
+
+    estimates: dict[tuple[str, str, str, int, str], Estimate]
+    candidates: dict[tuple[str, str], float]
+    malformed: dict[tuple[str, str], float]
+    instances: int
+    lists: int
+    without_category: int
+
+
+def evaluate(
+    run: jobs.Run, versions: list[tuple[str, str]], *, instances: int, lists: int, seed: int
+) -> Result:
+    """Measure each (model, version) on the first ``instances`` test user-days."""
+    con = warehouse.connect(run.home, read_only=True)
+    try:
+        chosen = load_instances(con, instances)
+        ranked, present = load_candidates(con, [i.instance_id for i in chosen], versions, lists)
+        category = placed_by_clicks(con)
+    finally:
+        con.close()
+    run.read("lake.samples.test_user_days", len(chosen))
+    run.read("lake.eval.lists", sum(len(c) for lists_ in ranked.values() for c in lists_.values()))
+
+    look = _look_up(run, chosen, ranked, category)
+    users = [i.user_id for i in chosen]
+    estimates: dict[tuple[str, str, str, int, str], Estimate] = {}
+    for model, version in versions:
+        for k in CUTOFFS:
+            rows = [
+                measure(i, ranked[model, version].get(i.instance_id, [])[:k], look) for i in chosen
+            ]
+            for metric in METRICS:
+                for part in SLICES:
+                    values = [row.get((metric, part)) for row in rows]
+                    estimate = bootstrap(values, users, seed=seed)
+                    if estimate is not None:
+                        estimates[model, version, metric, k, part] = estimate
+    return Result(
+        estimates=estimates,
+        candidates={
+            key: sum(len(by_instance.get(i.instance_id, [])) for i in chosen) / len(chosen)
+            for key, by_instance in ranked.items()
+        },
+        malformed={
+            key: 1 - present.get(key, 0) / (len(chosen) * lists)
+            for key in versions
+            if key[1] != "sql"
+        },
+        instances=len(chosen),
+        lists=lists,
+        without_category=sum(not any(q in look.category for q in i.true_queries) for i in chosen),
+    )
+
+
+def load_instances(con, count: int) -> list[Instance]:
+    """The first ``count`` test user-days by md5 of their id: a fixed, arbitrary sample.
+
+    Raises :class:`UserError` where there are none.
+    """
+    rows = con.execute(
+        """
+        SELECT instance_id, user_id, true_queries,
+            list_transform(
+                list_filter(behaviors, lambda b: b.action = 'search'), lambda b: b.content_text
+            ) AS context_queries,
+            len(behaviors) > 0 AS has_context
+        FROM lake.samples.test_user_days
+        ORDER BY md5(instance_id), instance_id
+        LIMIT ?
+        """,
+        [count],
+    ).fetchall()
+    if not rows:
+        raise UserError(
+            "lake.samples.test_user_days is empty: no day after the training days holds a search;"
+            " set the dbt variable train_days lower and run `dbt build`"
+        )
+    return [Instance(i, u, frozenset(t), frozenset(c or ()), bool(h)) for i, u, t, c, h in rows]
+
+
+def load_candidates(con, instance_ids: list[str], versions: list[tuple[str, str]], lists: int):
+    """Ranked distinct candidates of each model version and instance, from ``eval.lists`` alone.
+
+    Returns ``{(model, version): {instance_id: first 30 candidates}}`` and the number of non-empty
+    lists of each model version. Lists beyond the first ``lists`` are ignored, so that every model
+    gets the same number.
+    """
+    con.register("chosen", pa.table({"instance_id": instance_ids}))
+    ranked = {}
+    present: dict[tuple[str, str], int] = defaultdict(int)
+    for model, version in versions:
+        cursor = con.execute(
+            """
+            SELECT instance_id, list_index, list_sort(list((position, query_text)))
+            FROM lake.eval.lists
+            SEMI JOIN chosen USING (instance_id)
+            WHERE model = ? AND model_version = ? AND list_index < ?
+                AND query_text IS NOT NULL
+            GROUP BY ALL
+            """,
+            [model, version, lists],
+        )
+        by_instance: dict[str, dict[int, list[str]]] = defaultdict(dict)
+        for instance_id, list_index, entries in cursor.fetchall():
+            by_instance[instance_id][list_index] = [query for _, query in entries]
+            present[model, version] += 1
+        ranked[model, version] = {
+            instance_id: merge_lists([found.get(i, []) for i in range(lists)])[: max(CUTOFFS)]
+            for instance_id, found in by_instance.items()
+        }
+    return ranked, present
+
+
+def placed_by_clicks(con) -> dict[str, str]:
+    """Leaf category id of every query that clicks on training days placed."""
+    return dict(
+        con.execute(
+            "SELECT query_text, leaf_category_id FROM lake.items.query_categories"
+            " WHERE source = 'clicks'"
+        ).fetchall()
+    )
+
+
+def _look_up(run: jobs.Run, chosen, ranked, category: dict[str, str]) -> Lookups:
+    """Embeddings of all texts at hand, and a category for those that no click has placed."""
+    texts = {q for i in chosen for q in i.true_queries}
+    texts |= {q for by_instance in ranked.values() for found in by_instance.values() for q in found}
+    unplaced = sorted(texts - category.keys())
+    placed = sorted(category)
+    everything = sorted(texts | category.keys())
+    vectors = dict(
+        zip(everything, embeddings.embed(everything, progress="embed queries"), strict=True)
+    )
+    store_neighbors(run, unplaced, placed, vectors)
+    con = warehouse.connect(run.home, read_only=True)
+    try:
+        neighbors = con.execute(
+            "SELECT query_text, neighbor_text FROM lake.items.query_neighbors WHERE run_id = ?",
+            [run.run_id],
+        ).fetchall()
+    finally:
+        con.close()
+    return Lookups(category | {q: category[n] for q, n in neighbors if q not in category}, vectors)
+
+
+def _store(run: jobs.Run, estimates: dict) -> None:
+    rows = [(*key, e.value, e.low, e.high, e.instances, run.run_id) for key, e in estimates.items()]
+
+    def insert(con) -> None:
+        con.executemany("INSERT INTO lake.eval.metrics VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
+
+    warehouse.write(run.home, insert)
+    run.wrote("lake.eval.metrics", len(rows))
