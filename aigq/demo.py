@@ -27,7 +27,9 @@ def main() -> None:
         for command in commands() if callable(commands) else commands:
             _run(command)
     click.secho(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes.", bold=True)
-    click.echo(f"The shop is in {home.root}; README.md explains what was seen and what to try next.")
+    click.echo(
+        f"The shop is in {home.root}; README.md explains what was seen and what to try next."
+    )
 
 
 def _steps(home: Home):
