@@ -1,7 +1,8 @@
 """dbt-duckdb plugin: makes every connection of dbt's ready for the lake.
 
 Runs before dbt attaches the databases of ``profiles.yml``: puts the packaged extensions in place,
-creates the lake and its job tables where they are missing, and registers the SQL functions.
+creates the lake, its job tables and the folder of exported features where they are missing, and
+registers the SQL functions.
 """
 
 from dbt.adapters.duckdb.plugins import BasePlugin
@@ -13,6 +14,8 @@ from aigq.settings import Home
 
 class Plugin(BasePlugin):
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
-        warehouse.ensure_lake(Home.from_environment())
+        home = Home.from_environment()
+        warehouse.ensure_lake(home)
+        home.features.mkdir(parents=True, exist_ok=True)
         warehouse.register_functions(conn)
         conn.execute(f"CREATE OR REPLACE MACRO aigq_code_version() AS '{jobs.code_version()}'")

@@ -1,0 +1,52 @@
+{# The shop's calendar day of a moment. #}
+{% macro shop_date(moment) %}
+    {{ return(adapter.dispatch('shop_date')(moment)) }}
+{% endmacro %}
+
+{% macro duckdb__shop_date(moment) -%}
+    cast((({{ moment }}) at time zone {{ sql_text(var('shop_timezone')) }}) as date)
+{%- endmacro %}
+
+{# The first moment of a shop day. Where clocks are set back over midnight, 00:00 comes twice and
+   DuckDB takes the second: the hour before it then belongs to the day too. #}
+{% macro day_start(date) %}
+    {{ return(adapter.dispatch('day_start')(date)) }}
+{% endmacro %}
+
+{% macro duckdb__day_start(date) -%}
+    {%- set midnight -%}
+        (cast({{ date }} as timestamp) at time zone {{ sql_text(var('shop_timezone')) }})
+    {%- endset -%}
+    case
+        when {{ shop_date(midnight ~ " - interval 1 hour") }} = {{ date }}
+            then {{ midnight }} - interval 1 hour
+        else {{ midnight }}
+    end
+{%- endmacro %}
+
+{# The moment one microsecond later: the earliest prediction that may see an event. #}
+{% macro just_after(moment) %}
+    {{ return(adapter.dispatch('just_after')(moment)) }}
+{% endmacro %}
+
+{% macro duckdb__just_after(moment) -%}
+    {{ moment }} + interval 1 microsecond
+{%- endmacro %}
+
+{% macro is_time_zone(zone) %}
+    {{ return(adapter.dispatch('is_time_zone')(zone)) }}
+{% endmacro %}
+
+{% macro duckdb__is_time_zone(zone) %}
+    {% set found = run_query(
+        "select count(*) from pg_timezone_names() where name = " ~ sql_text(zone)) %}
+    {{ return(found.columns[0].values()[0] > 0) }}
+{% endmacro %}
+
+{% macro current_snapshot() %}
+    {{ return(adapter.dispatch('current_snapshot')()) }}
+{% endmacro %}
+
+{% macro duckdb__current_snapshot() -%}
+    (select max(snapshot_id) from ducklake_snapshots('{{ target.database }}'))
+{%- endmacro %}

@@ -1,0 +1,47 @@
+{# One row in meta.runs per dbt invocation; `aigq/jobs.py` does the same for Python jobs. #}
+
+{% macro run_id() -%}
+    {{ run_started_at.strftime('%Y%m%dT%H%M%S') }}-dbt-{{ flags.WHICH }}-{{ invocation_id[:6] }}
+{%- endmacro %}
+
+{% macro sql_text(value) -%}
+    '{{ (value | string).replace("'", "''") }}'
+{%- endmacro %}
+
+{% macro start_run() %}
+{% set given = {} %}
+{% for name in ['select', 'exclude', 'selector', 'full_refresh'] if invocation_args_dict.get(name) %}
+    {% do given.update({name: invocation_args_dict[name]}) %}
+{% endfor %}
+{% set settings = {} %}
+{% for name in shop_vars() %}{% do settings.update({name: var(name)}) %}{% endfor %}
+{% set parameters = {'target': target.name, 'vars': settings, 'arguments': given} %}
+insert into {{ source('meta', 'runs') }}
+    (run_id, job, started_at, status, snapshot_read, code_version, parameters)
+select
+    {{ sql_text(run_id()) }},
+    {{ sql_text('dbt ' ~ flags.WHICH) }},
+    timestamptz '{{ run_started_at.isoformat() }}',
+    'running',
+    {{ current_snapshot() }},
+    aigq_code_version(),
+    {{ sql_text(tojson(parameters)) }}
+{% endmacro %}
+
+{% macro end_run(results) %}
+{% set metrics = {'models': 0, 'tests': 0, 'errors': 0, 'warnings': 0, 'skipped': 0} %}
+{% for result in results %}
+    {% set kind = 'models' if result.node.resource_type == 'model' else 'tests' %}
+    {% set outcome = {'error': 'errors', 'fail': 'errors', 'runtime error': 'errors',
+        'warn': 'warnings', 'skipped': 'skipped'}.get(result.status | string) %}
+    {% do metrics.update({kind: metrics[kind] + 1}) %}
+    {% if outcome %}{% do metrics.update({outcome: metrics[outcome] + 1}) %}{% endif %}
+{% endfor %}
+update {{ source('meta', 'runs') }}
+set
+    finished_at = now(),
+    status = '{{ "failed" if metrics["errors"] else "succeeded" }}',
+    snapshot_written = {{ current_snapshot() }},
+    metrics = {{ sql_text(tojson(metrics)) }}
+where run_id = {{ sql_text(run_id()) }}
+{% endmacro %}

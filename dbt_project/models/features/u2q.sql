@@ -1,0 +1,10 @@
+{{ config(materialized='view') }}
+
+select
+    user_id,
+    {{ list_in_order('query_text', 'position') }} as queries,
+    model_version,
+    run_id,
+    generated_at as event_timestamp,
+from {{ ref('stg_u2q_runs') }}
+group by user_id, model_version, run_id, generated_at

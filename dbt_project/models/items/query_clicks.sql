@@ -1,0 +1,41 @@
+with events as (
+
+    select * from {{ ref('stg_events') }}
+    where action in ('search', 'item_click', 'cart', 'order')
+
+),
+
+credited as (
+
+    select
+        event_id,
+        user_id,
+        occurred_at,
+        event_date,
+        action,
+        item_id,
+        last_value(query_text ignore nulls) over (
+            partition by user_id, event_date
+            order by occurred_at, event_id
+            rows between unbounded preceding and current row
+        ) as query_text,
+    from events
+
+),
+
+final as (
+
+    select
+        event_id,
+        user_id,
+        occurred_at,
+        event_date,
+        action,
+        item_id,
+        query_text,
+    from credited
+    where action <> 'search' and query_text is not null and item_id is not null
+
+)
+
+select * from final

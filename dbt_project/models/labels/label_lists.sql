@@ -1,0 +1,28 @@
+with kept as (
+
+    select * from {{ ref('label_candidates') }}
+    where is_kept
+
+),
+
+final as (
+
+    select
+        session_id,
+        variant,
+        cast(row_number() over (
+            partition by session_id, variant
+            order by case tier when 'click' then 1 when 'rank' then 2 end, tier_rank
+        ) as integer) as position,
+        -- The baseline's order: free of interest, the same on every machine.
+        cast(row_number() over (
+            partition by session_id, variant order by md5(session_id || query_text), query_text
+        ) as integer) as log_position,
+        query_text,
+        tier,
+        is_replayed,
+    from kept
+
+)
+
+select * from final

@@ -1,0 +1,85 @@
+with shop as (
+
+    select * from {{ ref('shop') }}
+
+),
+
+behaviors as (
+
+    select * from {{ ref('behaviors') }}
+
+),
+
+users as (
+
+    select * from {{ ref('stg_users') }}
+
+),
+
+true_queries as (
+
+    select
+        user_id,
+        behavior_date as session_date,
+        content_text as query_text,
+    from behaviors
+    where action = 'search'
+
+    union
+
+    select
+        requests.user_id,
+        {{ shop_date('candidates.clicked_at') }} as session_date,
+        candidates.query_text,
+    from {{ ref('candidates') }} as candidates
+    inner join {{ ref('requests') }} as requests using (request_id)
+    where candidates.is_displayed and candidates.clicked_at is not null
+
+),
+
+instances as (
+
+    select
+        true_queries.user_id || ':' || cast(true_queries.session_date as varchar) as instance_id,
+        true_queries.user_id,
+        true_queries.session_date,
+        true_queries.session_date as predicted_date,
+        {{ day_start('true_queries.session_date') }} as predicted_at,
+        shop.is_replayed,
+        {{ list_distinct_sorted('true_queries.query_text') }} as true_queries,
+        {{ list_distinct_sorted('categories.leaf_category_id') }} as true_leaf_categories,
+    from true_queries
+    cross join shop
+    left join {{ ref('query_categories') }} as categories using (query_text)
+    where true_queries.session_date > shop.train_end_date
+    group by all
+
+),
+
+contexts as (
+
+{{ recent_behaviors('instances', 'behaviors', 'instance_id', var('max_behaviors')) }}
+
+),
+
+final as (
+
+    select
+        instances.instance_id,
+        instances.user_id,
+        instances.session_date,
+        instances.predicted_at as session_start_at,
+        users.age_band,
+        users.gender,
+        users.region,
+        coalesce(contexts.behaviors, []) as behaviors,
+        instances.true_queries,
+        instances.true_leaf_categories,
+        instances.is_replayed,
+    from instances
+    left join contexts using (instance_id)
+    left join users using (user_id)
+
+)
+
+select * from final

@@ -1,0 +1,19 @@
+{{ config(materialized='view') }}
+
+select
+    request_id,
+    user_id,
+    requested_at,
+    {{ shop_date('requested_at') }} as request_date,
+    false as is_replayed,
+from {{ ref('stg_hint_requests') }}
+
+union all
+
+select
+    request_id,
+    user_id,
+    requested_at,
+    request_date,
+    true as is_replayed,
+from {{ ref('replayed_requests') }}

@@ -1,0 +1,31 @@
+with events as (
+
+    select * from {{ source('raw', 'events') }}
+
+),
+
+query_texts as (
+
+    select * from {{ ref('stg_query_texts') }}
+
+),
+
+final as (
+
+    select
+        events.event_id,
+        events.user_id,
+        events.occurred_at,
+        {{ shop_date('events.occurred_at') }} as event_date,
+        events.action,
+        events.query_text as typed_text,
+        query_texts.query_text,
+        events.item_id,
+        events.quantity,
+        events.price,
+    from events
+    left join query_texts on events.query_text = query_texts.typed_text
+
+)
+
+select * from final
