@@ -41,7 +41,7 @@ fi
 echo "Installing $(wc -l <"$packages") packages into .venv ..."
 total=$(wc -l <"$packages")
 if ! "${pip[@]}" install --no-deps -r "$packages" 2>"$log" | awk -v total="$total" '
-    /^(Collecting|Requirement already satisfied)/ { n++; if (n % 10 == 0 || n == total) printf "  %d of %d\n", n, total; fflush() }
+    /^(Collecting|Processing|Requirement already satisfied)/ { n++; if (n % 25 == 0 || n == total) printf "  %d of %d\n", n, total; fflush() }
     /^Installing collected/ { print "  unpacking ..."; fflush() }'; then
     cat "$log" >&2
     exit 1
