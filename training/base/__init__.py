@@ -1,0 +1,1 @@
+"""A small language model trained from scratch on the shop's own text."""

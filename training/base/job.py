@@ -1,0 +1,186 @@
+"""``aigq train base``: a small Qwen3-architecture model from scratch, without any download.
+
+    aigq train base --recipe tiny               # 2 CPU cores, a few minutes
+    aigq train base --recipe tiny --steps 200   # a setting over the recipe's
+
+It gives the loop a language model where none can be fetched: tokenizer and weights come from the
+shop's own training days. Three tasks share the steps: plain text (items, queries), item → queries,
+and the copy curriculum (random behaviour lines → their queries, latest first), the last two in the
+very prompt and list grammar that list SFT uses. Not part of the paper, which starts from a
+pretrained model.
+"""
+
+from typing import Any
+
+import click
+import numpy as np
+from pydantic import Field
+
+from aigq import jobs
+from aigq.settings import Home, Settings, UserError, recipe_path, settings_options
+
+
+class BaseSettings(Settings):
+    """Settings of ``aigq train base``."""
+
+    vocab_size: int = Field(4096, ge=400, description="Pieces of the tokenizer, special ones too.")
+    hidden_size: int = Field(128, ge=8, description="Width of the model.")
+    layers: int = Field(4, ge=1, description="Transformer layers.")
+    heads: int = Field(4, ge=1, description="Attention heads, each with keys of its own.")
+    head_dim: int = Field(64, ge=8, description="Size of a head.")
+    intermediate_size: int = Field(384, ge=8, description="Width of the feed-forward layers.")
+    steps: int = Field(1000, ge=1, description="Optimiser steps.")
+    batch_tokens: int = Field(2048, ge=64, description="Tokens of a step, padding counted.")
+    text_share: float = Field(0.15, ge=0, le=1, description="Share of steps on plain text.")
+    pair_share: float = Field(0.15, ge=0, le=1, description="Share of steps on item to queries.")
+    copy_max_lines: int = Field(40, ge=1, description="Longest context of the copy curriculum.")
+    day_start_share: float = Field(
+        0.5, ge=0, le=1, description="Share of copy contexts without <0_day_ago>."
+    )
+    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
+    warmup_share: float = Field(0.05, ge=0, le=1, description="Share of steps that warm up.")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW weight decay.")
+    checkpoint_steps: int = Field(200, ge=1, description="Steps between checkpoints.")
+    seed: int = Field(1, ge=0, description="Seed of weights, curriculum and order.")
+
+
+@click.command("base")
+@click.option("--recipe", default="tiny", show_default=True, help="Recipe name or YAML file.")
+@settings_options(BaseSettings)
+def command(recipe: str, **options: Any) -> None:
+    """Train a small language model on the shop's own text and publish it as `base`."""
+    path = recipe_path("training/base", recipe)
+    settings = BaseSettings.load(path, options)
+    home = Home.from_environment()
+    with jobs.job(home, "train base", {"recipe": path.stem, **settings.model_dump()}) as run:
+        train_base(run, settings, recipe=path.stem)
+
+
+def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
+    """Read the pinned snapshot, train, measure the held-out loss, publish.
+
+    Raises :class:`UserError` where the shop has no text to learn from.
+    """
+    from training.base.corpus import (
+        examples_by_task,
+        read_shop_text,
+        tokenizer_texts,
+    )
+    from training.base.tokenizer import train_tokenizer
+    from training.export import finish_published, publish, save_merged
+    from training.trainer import Optimization, heldout_loss, train
+    from training.workspace import Snapshot, already_published, open_workspace
+
+    identity = {"settings": settings.model_dump()}
+    with open_workspace(run, "base", identity) as work:
+        if published := already_published(run.home, "base", work):
+            return finish_published(run, work, published)
+        copies = settings.steps * settings.batch_tokens // 128
+        with Snapshot(run.home, work.snapshot) as snapshot:
+            shop = read_shop_text(snapshot, line_count=20 * copies, seed=settings.seed)
+        _note_read(run, shop)
+        tokenizer = train_tokenizer(
+            tokenizer_texts(shop),
+            vocab_size=settings.vocab_size,
+            max_behaviors=shop.max_behaviors,
+        )
+        tasks = examples_by_task(shop, tokenizer, settings, copies=copies, heldout=False)
+        examples, plan = mixed_plan(tasks, settings)
+        model = new_model(settings, tokenizer)
+        model, metrics = train(
+            model,
+            tokenizer,
+            examples,
+            plan,
+            Optimization(
+                learning_rate=settings.learning_rate,
+                warmup_share=settings.warmup_share,
+                weight_decay=settings.weight_decay,
+                checkpoint_steps=settings.checkpoint_steps,
+                bf16=work.bf16,
+                seed=settings.seed,
+            ),
+            work.path,
+            title="train base",
+        )
+        heldout = examples_by_task(shop, tokenizer, settings, copies=200, heldout=True)
+        for task, held in heldout.items():
+            metrics[f"heldout_{task}_loss"] = heldout_loss(
+                model, tokenizer, held, batch_tokens=settings.batch_tokens, bf16=work.bf16
+            )
+        metrics["parameters"] = model.num_parameters()
+        build = work.build_dir()
+        save_merged(model, tokenizer, build, model.dtype)
+        publish(
+            run,
+            "base",
+            work,
+            build,
+            {
+                "recipe": recipe,
+                "settings": settings.model_dump(),
+                "seed": settings.seed,
+                "metrics": metrics,
+            },
+        )
+
+
+def mixed_plan(tasks: dict[str, list], settings: BaseSettings) -> tuple[list, list[list[int]]]:
+    """All tasks' examples in one list, and the steps' batches: each of one task, in seeded order.
+
+    A task without examples (a shop without item clicks) gives its steps to the copy curriculum.
+    """
+    from training.batches import plan_batches
+
+    shares = {"text": settings.text_share, "pairs": settings.pair_share}
+    steps = {t: round(s * settings.steps) if tasks[t] else 0 for t, s in shares.items()}
+    steps["copy"] = settings.steps - sum(steps.values())
+    if steps["copy"] < 0:
+        raise UserError("text_share and pair_share add up to more than 1")
+    if not tasks["copy"]:
+        raise UserError("no search outside the held-out ones: too little text to train on")
+    examples: list = []
+    plan: list[list[int]] = []
+    for task, count in steps.items():
+        if count:
+            batches = plan_batches(
+                [len(e.input_ids) for e in tasks[task]],
+                batch_tokens=settings.batch_tokens,
+                steps=count,
+                max_epochs=float("inf"),
+                seed=settings.seed,
+            )
+            plan += [[index + len(examples) for index in batch] for batch in batches]
+            examples += tasks[task]
+    order = np.random.default_rng([settings.seed, 1]).permutation(len(plan))
+    return examples, [plan[i] for i in order]
+
+
+def new_model(settings: BaseSettings, tokenizer: Any) -> Any:
+    """A Qwen3 model with random weights: tied embeddings, as many key-value heads as heads."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(settings.seed)
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=settings.hidden_size,
+            num_hidden_layers=settings.layers,
+            num_attention_heads=settings.heads,
+            num_key_value_heads=settings.heads,
+            head_dim=settings.head_dim,
+            intermediate_size=settings.intermediate_size,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def _note_read(run: jobs.Run, shop: Any) -> None:
+    run.read("behavior.behaviors, distinct searches", len(shop.queries))
+    run.read("items.item_texts", len(shop.items))
+    run.read("samples.item_queries, items", len(shop.item_queries))

@@ -1,0 +1,1 @@
+"""List SFT: context in, ordered list of queries out (method §3)."""

@@ -1,0 +1,117 @@
+"""Where a training run keeps what it must find again after a kill."""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import duckdb
+
+from aigq import models, warehouse
+from aigq.jobs import Run
+from aigq.settings import Home, UserError
+from training.trainer import bf16_is_fast, checkpoints
+
+_PINNED = "pinned.json"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A training run's directory and what was decided when it first started.
+
+    ``started_by``: run id of the first attempt. ``snapshot``: the lake snapshot all attempts read.
+    ``bf16``: the arithmetic, which depends on the machine and must not change half way.
+    """
+
+    path: Path
+    started_by: str
+    snapshot: int
+    bf16: bool
+
+    def build_dir(self) -> Path:
+        """An empty directory to build the model version in."""
+        path = self.path / "build"
+        models.discard_work(path)
+        path.mkdir()
+        return path
+
+
+@contextmanager
+def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator[Workspace]:
+    """The workspace of the training that ``identity`` (settings, base model, ...) describes.
+
+    The same identity finds the interrupted run again, with its snapshot, also when the lake has
+    moved on since. Raises :class:`UserError` while another process trains in it.
+    """
+    text = json.dumps(identity, sort_keys=True, default=str)
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = models.work_dir(run.home, name, key)
+    with (path / "lock").open("w") as lock:
+        try:
+            # Held by the process: a kill releases it.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is training this model with the same settings (in {path})"
+            ) from None
+        pinned = path / _PINNED
+        if pinned.exists():
+            workspace = Workspace(path, **json.loads(pinned.read_text()))
+            step = next((p.name.split("-")[1] for p in reversed(checkpoints(path))), "0")
+            click.echo(
+                f"resuming run {workspace.started_by} at step {step}, on its lake snapshot"
+                f" {workspace.snapshot} (to start anew instead, delete {path})",
+                err=True,
+            )
+        else:
+            workspace = Workspace(path, run.run_id, run.snapshot_read, bf16_is_fast())
+            values = {k: v for k, v in vars(workspace).items() if k != "path"}
+            partial = path / f".{_PINNED}"
+            partial.write_text(json.dumps(values))
+            partial.replace(pinned)
+        run.metrics["snapshot"] = workspace.snapshot
+        yield workspace
+
+
+def already_published(home: Home, name: str, workspace: Workspace) -> models.Model | None:
+    """The version this training published before it was killed while cleaning up, if any."""
+    for model in reversed(models.versions(home, name)):
+        if model.manifest.get("started_by") == workspace.started_by:
+            return model
+    return None
+
+
+class Snapshot:
+    """The lake's tables as they were at one snapshot."""
+
+    def __init__(self, home: Home, snapshot: int):
+        self._home = home
+        self._snapshot = snapshot
+
+    def __enter__(self) -> "Snapshot":
+        self._con = warehouse.connect(self._home, read_only=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._con.close()
+
+    def rows(self, sql: str, tables: Mapping[str, str], parameters: Any = ()) -> list[dict]:
+        """Rows of ``sql``, in which ``{name}`` stands for the table that ``tables`` gives.
+
+        Raises :class:`UserError` where a table did not exist at this snapshot.
+        """
+        pinned = {n: f"lake.{t} AT (VERSION => {self._snapshot})" for n, t in tables.items()}
+        try:
+            cursor = self._con.execute(sql.format(**pinned), parameters)
+        except duckdb.CatalogException as error:
+            raise UserError(
+                f"lake snapshot {self._snapshot} lacks {' or '.join(tables.values())}: run"
+                f" `dbt build` first ({str(error).splitlines()[0]})"
+            ) from None
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
