@@ -109,7 +109,12 @@ def open_source(con: duckdb.DuckDBPyConnection, path: Path, scratch: Path) -> So
 
 
 def broken(path: Path | str, error: Exception) -> UserError:
-    """The error for a file that DuckDB cannot read, without DuckDB's advice on its own options."""
+    """The error for a file that DuckDB cannot read, without DuckDB's advice on its own options.
+
+    Raises ``error`` itself where it is a fault of our query.
+    """
+    if isinstance(error, (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)):
+        raise error
     lines = [line.strip() for line in str(error).splitlines()]
     said = []
     for line in lines:

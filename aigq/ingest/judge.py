@@ -143,14 +143,14 @@ def write(con: duckdb.DuckDBPyConnection, table: Table, counts: Counts, run_id: 
 
 
 def _write_quarantine(con: duckdb.DuckDBPyConnection, table: Table, run_id: str) -> int:
-    content = ", ".join(f"{name} := r.{name}" for name in table.column_names)
+    content = ", ".join(f"'{name}': r.{name}" for name in table.column_names)
     conflict = f"another row with the same {', '.join(table.key)} was loaded before"
     return con.execute(
         f"""
         INSERT INTO lake.raw.quarantine
         WITH broken AS (
             SELECT coalesce(r.reason, $conflict) AS reason,
-                coalesce(r.row_json, to_json(struct_pack({content}))::VARCHAR) AS row_json,
+                coalesce(r.row_json, to_json({{{content}}})::VARCHAR) AS row_json,
                 r.source_file, r.rowid AS row_id
             FROM stage.rows_{table.name} AS r
             JOIN stage.outcome_{table.name} AS o ON o.row_id = r.rowid

@@ -67,14 +67,14 @@ def add_rows(con: duckdb.DuckDBPyConnection, table: Table, source: Source) -> in
     typed = ", ".join(
         f"{_PARSERS[c.type].format(t=f't_{c.name}')} AS {c.name}" for c in table.columns
     )
-    given = ", ".join(f"{name} := t_{name}" for name in table.column_names)
+    given = ", ".join(f"'{name}': t_{name}" for name in table.column_names)
     query = f"""
         INSERT INTO stage.rows_{table.name}
         WITH texts AS (SELECT {texts} FROM {source.sql}),
         typed AS (SELECT *, {typed} FROM texts),
         judged AS (SELECT *, nullif(concat_ws('; ', {_reasons(table)}), '') AS reason FROM typed)
         SELECT {", ".join(table.column_names)}, reason,
-            CASE WHEN reason IS NOT NULL THEN to_json(struct_pack({given}))::VARCHAR END,
+            CASE WHEN reason IS NOT NULL THEN to_json({{{given}}})::VARCHAR END,
             {literal(source.label)}
         FROM judged"""
     try:
