@@ -1,0 +1,13 @@
+-- Positions run 1..n without a gap, n is at most the list length, and both orders hold the same.
+select
+    session_id,
+    variant,
+    count(*) as labels,
+from {{ ref('label_lists') }}
+group by session_id, variant
+having
+    count(*) > {{ var('direct_list_length') }}
+    or min(position) <> 1
+    or max(position) <> count(*)
+    or min(log_position) <> 1
+    or max(log_position) <> count(*)

@@ -1,0 +1,57 @@
+-- A context holds exactly the user's newest behaviours before the prediction, told from the log and
+-- not from the sample's own days_ago: every content it holds was met before, and none of its days
+-- lies after the prediction's.
+with samples as (
+
+    select
+        'samples_direct' as sample,
+        session_id as instance_id,
+        user_id,
+        session_start_at,
+        session_date,
+        behaviors,
+    from {{ ref('samples_direct') }}
+
+    union all
+
+    select
+        'test_user_days' as sample,
+        instance_id,
+        user_id,
+        session_start_at,
+        session_date,
+        behaviors,
+    from {{ ref('test_user_days') }}
+
+),
+
+earlier as (
+
+    select
+        samples.sample,
+        samples.instance_id,
+        least(count(behaviors.event_id), {{ var('max_behaviors') }}) as expected,
+        max(behaviors.behavior_date) as newest_date,
+    from samples
+    left join {{ ref('behaviors') }} as behaviors
+        on
+            samples.user_id = behaviors.user_id
+            and behaviors.occurred_at < samples.session_start_at
+    group by samples.sample, samples.instance_id
+
+)
+
+select
+    samples.sample,
+    samples.instance_id,
+    len(samples.behaviors) as behaviors,
+    earlier.expected,
+from samples
+inner join earlier using (sample, instance_id)
+where
+    len(samples.behaviors) <> earlier.expected
+    or samples.behaviors[-1].days_ago <> samples.session_date - earlier.newest_date
+    or list_min({{ list_field('samples.behaviors', 'days_ago') }}) < 0
+    or {{ list_field('samples.behaviors', 'days_ago') }}
+    <> list_reverse_sort({{ list_field('samples.behaviors', 'days_ago') }})
+    or (samples.sample = 'test_user_days' and samples.behaviors[-1].days_ago < 1)
