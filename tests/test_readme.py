@@ -1,0 +1,56 @@
+"""Every command of README.md is run, as written, on the small shop the README makes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def run(script: str, interpreter: list[str], home: Path) -> str:
+    """Run ``script`` with the README's data home moved to ``home``; returns what it printed."""
+    script = script.replace("data/small", str(home)).replace("sqlite:data/", f"sqlite:{home}/")
+    environment = {k: v for k, v in os.environ.items() if k != "AIGQ_HOME"}
+    environment |= {
+        "AIGQ_HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        [*interpreter, script], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.mark.e2e
+@pytest.mark.torch
+@pytest.mark.timeout(900)
+def test_every_command_of_the_readme_runs(tmp_path):
+    home = tmp_path / "small"
+    loop, *others = blocks("bash")
+    printed = run(loop, ["bash", "-euo", "pipefail", "-c"], home)
+    assert "malformed lists" in printed, "the evaluation table is the loop's last word but one"
+    assert re.search(r"succeeded.*train-sft", printed), "aigq runs lists the training"
+    for block in others:
+        assert run(block, ["bash", "-euo", "pipefail", "-c"], home).strip()
+    (attach,) = blocks("python")
+    assert "query_text" in run(attach, [sys.executable, "-c"], home)
+
+
+def test_the_readme_names_both_commands_and_no_placeholder():
+    assert "make demo" in README and "make test" in README
+    assert not re.search(r"@@|TODO|TBD|<[A-Z_]+>", README)
+
+
+def test_every_link_of_the_readme_leads_somewhere():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
