@@ -31,6 +31,7 @@ lists as (
 final as (
 
     select
+        'home' as surface,
         lists.queries,
         {{ just_after('shop.last_event_at') }} as event_timestamp,
     from lists

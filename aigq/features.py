@@ -1,0 +1,116 @@
+"""Feast for jobs: the store of a home, one online read, batched pushes.
+
+``python -m aigq.features`` prints the ``feast`` command line of the shop in AIGQ_HOME.
+"""
+
+import shlex
+import warnings
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aigq.settings import PROJECT_ROOT, Home, UserError
+
+REPOSITORY = PROJECT_ROOT / "feature_repo"
+SURFACE = "home"
+_PUSH_ROWS = 20_000
+
+
+def config_path(home: Home) -> Path:
+    """``feature_store.yaml`` of ``home``: the checked-in one for ./data of the checkout, else one
+    with that home's paths, written to ``online/``."""
+    checked_in = REPOSITORY / "feature_store.yaml"
+    if home.root.resolve() == (PROJECT_ROOT / "data").resolve():
+        return checked_in
+    config = yaml.safe_load(checked_in.read_text(encoding="utf-8"))
+    config["registry"] = str(home.online / "registry.db")
+    config["online_store"]["path"] = str(home.online / "online_store.db")
+    text = yaml.safe_dump(config, sort_keys=False)
+    path = home.online / "feature_store.yaml"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        home.online.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(".feature_store.yaml.partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    return path
+
+
+def feast_command(home: Home) -> list[str]:
+    """The ``feast`` command line of ``home``, to be followed by ``apply``, ``materialize`` ...
+
+    Runs in the repository root, with ``AIGQ_HOME`` set as for this process.
+    """
+    path = config_path(home)
+    if path.parent == REPOSITORY:
+        return ["feast", "-c", REPOSITORY.name]
+    return ["feast", "-f", str(path), "-c", REPOSITORY.name]
+
+
+def open_store(home: Home) -> Any:
+    """The ``feast.FeatureStore`` of ``home``.
+
+    Raises :class:`UserError` where ``feast apply`` has not been run for it.
+    """
+    path = config_path(home)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from feast import FeatureStore
+        from feast.errors import FeastObjectNotFoundException
+
+        store = FeatureStore(repo_path=str(REPOSITORY), fs_yaml_file=path)
+    apply = f"run `{shlex.join(feast_command(home))} apply`"
+    if not (home.online / "registry.db").is_file():
+        raise UserError(f"no feature registry in {home.online}: {apply} first")
+    try:
+        store.get_feature_service("hint_recall")
+    except FeastObjectNotFoundException as error:
+        raise UserError(
+            f"the feature registry in {home.online} is of old: {apply} ({error})"
+        ) from None
+    return store
+
+
+def read_online(store: Any, service: str, keys: Mapping[str, str]) -> dict[str, Any]:
+    """One online read of a feature service for one set of entity keys.
+
+    Returns ``{"view__feature": value}`` (None where the store has none), and for each of them
+    ``"view__feature__ts"``, the row's event timestamp as aware ``datetime`` (None likewise).
+    """
+    response = store.get_online_features(
+        features=store.get_feature_service(service),
+        entity_rows=[dict(keys)],
+        full_feature_names=True,
+    )
+    row = {name: values[0] for name, values in response.to_dict(True).items()}
+    for name, value in row.items():
+        if name.endswith("__ts"):
+            row[name] = _as_datetime(value)
+    return row
+
+
+def push_online(store: Any, source: str, rows: Any) -> None:
+    """Push ``rows`` (a pyarrow table of keys, features and event_timestamp) to the online store.
+
+    The store has no guard on event time: whoever pushes sends the newest row of each key. Large
+    batches: a push costs milliseconds, a row microseconds.
+    """
+    from feast.data_source import PushMode
+
+    for start in range(0, rows.num_rows, _PUSH_ROWS):
+        batch = rows.slice(start, _PUSH_ROWS).to_pandas()
+        store.push(source, batch, to=PushMode.ONLINE)
+
+
+def _as_datetime(value: Any) -> datetime | None:
+    from datetime import UTC
+
+    if not value:  # Feast writes 0 where there is no row
+        return None
+    return value if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
+
+
+if __name__ == "__main__":
+    print(shlex.join(feast_command(Home.from_environment())))

@@ -1,0 +1,117 @@
+"""Entities, sources, feature views and services of the shop.
+
+`dbt build` writes the parquet files that the sources read; then, from the repository root,
+
+    feast -c feature_repo apply
+    feast -c feature_repo materialize 2026-01-01T00:00:00 2026-03-01T00:00:00
+    feast -c feature_repo get-online-features -f user_behaviors:content_texts -e user_id=u1
+
+or the same without `-c feature_repo` inside this folder. That is the shop in ./data. For a shop in
+another AIGQ_HOME the environment variable says where the parquet files are, and a configuration of
+its own where registry and online store are (Feast's configuration knows no defaults for
+variables); `python -m aigq.features` writes it and prints the command:
+
+    export AIGQ_HOME=/shops/berlin
+    python -m aigq.features
+    feast -f $AIGQ_HOME/online/feature_store.yaml -c feature_repo apply
+
+Every .py file in this folder is imported by `feast apply`: no scripts and no tests here.
+"""
+
+import os
+from pathlib import Path
+
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource
+from feast.types import Array, Int64, String
+from feast.value_type import ValueType
+
+# A relative AIGQ_HOME counts from the repository root: Feast changes into this folder.
+_HOME = Path(__file__).resolve().parent.parent / (os.environ.get("AIGQ_HOME") or "data")
+_FEATURES = _HOME / "features"
+
+if not (_FEATURES / "user_behaviors.parquet").is_file():
+    raise SystemExit(
+        f"feature_repo: no feature files in {_FEATURES}: run `dbt build` first"
+        " (AIGQ_HOME says which shop's)"
+    )
+
+
+def _source(name: str) -> FileSource:
+    return FileSource(
+        name=name, path=str(_FEATURES / f"{name}.parquet"), timestamp_field="event_timestamp"
+    )
+
+
+def _fields(**types) -> list[Field]:
+    return [Field(name=name, dtype=dtype) for name, dtype in types.items()]
+
+
+user = Entity(
+    name="user", join_keys=["user_id"], value_type=ValueType.STRING, description="A shopper."
+)
+trigger = Entity(
+    name="trigger",
+    join_keys=["trigger"],
+    value_type=ValueType.STRING,
+    description="What queries are recalled from: an item, a query or a category, as content key.",
+)
+# Feast's entity-less views cannot be materialised from the DuckDB offline store (0.67).
+surface = Entity(
+    name="surface",
+    join_keys=["surface"],
+    value_type=ValueType.STRING,
+    description="Where hints are shown: `home`, the home page.",
+)
+
+user_profile = FeatureView(
+    name="user_profile",
+    entities=[user],
+    schema=_fields(age_band=String, gender=String, region=String),
+    source=_source("user_profile"),
+    description="Profile, null where unknown. One row per user.",
+)
+
+# An event_timestamp is the newest behaviour's time + 1 µs: Feast joins with <=, contexts with <.
+user_behaviors = FeatureView(
+    name="user_behaviors",
+    entities=[user],
+    schema=_fields(
+        content_keys=Array(String),
+        content_texts=Array(String),
+        actions=Array(String),
+        occurred_at_us=Array(Int64),
+    ),
+    source=_source("user_behaviors"),
+    description=(
+        "The newest behaviours, oldest first: parallel lists of `item:ID` or `query:TEXT`, text,"
+        " action and time in µs since the epoch (UTC). One row per user and time."
+    ),
+)
+
+popular_queries = FeatureView(
+    name="popular_queries",
+    entities=[surface],
+    schema=_fields(queries=Array(String)),
+    source=_source("popular_queries"),
+    description="What many search for now, best first. One row per surface and time.",
+)
+
+# `aigq generate u2q` pushes to the online store; the history on the offline side is the lake's.
+u2q = FeatureView(
+    name="u2q",
+    entities=[user],
+    schema=_fields(queries=Array(String), model_version=String, run_id=String),
+    source=PushSource(name="u2q_push", batch_source=_source("u2q")),
+    description="The list a model wrote for the user, best first. One row per user and time.",
+)
+
+direct_context = FeatureService(
+    name="direct_context",
+    features=[user_profile, user_behaviors],
+    description="What the Direct model's prompt is made from.",
+)
+hint_recall = FeatureService(
+    name="hint_recall",
+    features=[u2q, user_behaviors, popular_queries],
+    description="Everything a hint request reads, at once.",
+)
