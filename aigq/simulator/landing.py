@@ -82,11 +82,14 @@ SCHEMAS = {
 def publish(folder: Path) -> Iterator[Path]:
     """A folder to write the tables into; they appear in ``folder`` when the block ends well.
 
-    Raises :class:`UserError` where another run writes there, or where ``folder`` holds other
-    contract files, which ingest would take for the same shop's.
+    Raises :class:`UserError` where another run writes there, where ``folder`` holds other contract
+    files, which ingest would take for the same shop's, or where it cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,7 +103,10 @@ def publish(folder: Path) -> Iterator[Path]:
                 )
         for leftover in folder.glob(".partial-*"):
             shutil.rmtree(leftover)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+        try:
+            partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}") from None
         try:
             yield partial
             (folder / "events.parquet").unlink(missing_ok=True)

@@ -11,10 +11,11 @@ import numpy as np
 
 from aigq.simulator import words
 from aigq.simulator.catalog import BRANDS, Catalog, two_attributes, zipf
-from aigq.simulator.queries import CASE_SHARES
+from aigq.simulator.queries import CASE_SHARES, Queries
 from aigq.simulator.settings import FIRST_DAY, ShopSettings
 
 DAY_MS = 86_400_000
+_FAINTEST = 1e-9
 FIRST_MS = int(FIRST_DAY.timestamp()) * 1000
 
 
@@ -108,7 +109,10 @@ class Population:
     def drift(self, rng: np.random.Generator) -> None:
         """One day passes: interests fade, some users find a new one."""
         s, interests = self.settings, self.interests
-        interests.strength *= 0.5 ** (1 / interests.half_life)
+        # Never quite gone: a share of nothing would be no number.
+        interests.strength = np.maximum(
+            interests.strength * 0.5 ** (1 / interests.half_life), _FAINTEST
+        )
         users = np.flatnonzero(rng.random(s.users) < s.new_interest_rate)
         weakest = interests.strength[users].argmin(axis=1)
         leaf = self.demand.draw(rng, self.group[users])
@@ -131,35 +135,34 @@ class Population:
         return others[leaf, rng.integers(0, others.shape[1], len(leaf))]
 
     def bought(self, users: np.ndarray, leaf: np.ndarray) -> None:
-        """Orders weaken passing interests in the leaf; lasting ones stay."""
+        """An order of each of the distinct ``users`` weakens passing interests in its leaf."""
         interests = self.interests
         same = interests.leaf[users] == leaf[:, None]
         same &= interests.half_life[users] < self.settings.lasting_half_life_days
         row, column = np.nonzero(same)
-        # A pair may occur twice (two orders of a kind): the factor then applies once.
-        pairs = np.unique(np.stack([users[row], column]), axis=1)
-        interests.strength[tuple(pairs)] *= self.settings.bought_factor
+        interests.strength[users[row], column] *= self.settings.bought_factor
 
-    def relevance(self, users, main, codes_parts) -> np.ndarray:
+    def relevance(self, users: np.ndarray, main: np.ndarray, parts: Queries) -> np.ndarray:
         """Ground truth, (n, C) in [0, 1]: how well each query meets what the user wants now.
 
-        ``main`` (n,): the interest that brought the user here, half of the weight; the rest goes by
-        strength. A query of an interest's leaf counts 1, of a complement 0.25; a brand or attribute
-        outside the taste takes 40% of it.
+        ``parts``: (n, C) queries. ``main`` (n,): the interest that brought the user here, half of
+        the weight; the rest goes by strength. A query of an interest's leaf counts 1, of a
+        complement 0.25; a brand or attribute outside the taste takes 40% of it.
         """
         interests = self.interests
-        weight = 0.5 * self.interests.shares(users)
+        weight = 0.5 * interests.shares(users)
         weight[np.arange(len(users)), main] += 0.5
-        q = [part[:, :, None] for part in codes_parts]  # (n, C, 1) each
-        leaf, first, second, brand = q[:4]
-        mine = interests.leaf[users][:, None, :]  # (n, 1, K)
-        goes_with = (self.catalog.complements[codes_parts.leaf][..., None] == mine[:, :, None]).any(
-            axis=2
+        # Axes: user, query, interest.
+        leaf, first, second, brand, *_ = (part[:, :, None] for part in parts)
+        mine, own_brand, own_first, own_second = (
+            values[users][:, None, :]
+            for values in (interests.leaf, interests.brand, interests.first, interests.second)
         )
-        tastes = (interests.first[users][:, None, :], interests.second[users][:, None, :])
-        strange = (brand >= 0) & (brand != interests.brand[users][:, None, :])
+        complements = self.catalog.complements[parts.leaf]
+        goes_with = (complements[..., None] == mine[:, :, None]).any(axis=2)
+        strange = (brand >= 0) & (brand != own_brand)
         for attribute in (first, second):
-            strange |= (attribute >= 0) & (attribute != tastes[0]) & (attribute != tastes[1])
+            strange |= (attribute >= 0) & (attribute != own_first) & (attribute != own_second)
         match = np.where(leaf == mine, np.where(strange, 0.6, 1.0), 0.25 * goes_with)
         # A leaf may be two of the user's interests: full relevance is the most there is.
         return np.minimum((match * weight[:, None, :]).sum(axis=2), 1.0)

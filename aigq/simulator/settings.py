@@ -7,9 +7,9 @@ queries of a web search engine repeats one of the same user's (Teevan et al., SI
 """
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aigq.settings import Settings
 
@@ -52,10 +52,12 @@ class ShopSettings(Settings):
     related_interest_share: Share = Field(0.5, description="New interests near an older one.")
     bought_factor: Share = Field(0.4, description="Strength left to a passing one after an order.")
 
-    # Searches: the rest, 1 - repeat - exploratory, comes from the user's interests (related)
-    repeat_share: Share = Field(0.35, description="First searches that repeat an own earlier one.")
-    exploratory_share: Share = Field(0.15, description="First searches outside all interests.")
+    # Searches. After the first of a session some vary the one before. Of all others a share
+    # repeats an own earlier query, a share explores, and the rest (0.5; also what would repeat but
+    # has no past) is related: it comes from the user's interests.
     reformulation_share: Share = Field(0.4, description="Later searches that vary the one before.")
+    repeat_share: Share = Field(0.35, description="Other searches that repeat an earlier one.")
+    exploratory_share: Share = Field(0.15, description="Other searches outside all interests.")
     no_search_share: Share = Field(0.1, description="Search entries after which nothing is typed.")
     more_searches: float = Field(0.7, ge=0, description="Searches after the first, mean.")
     searches_after_hint: float = Field(0.6, ge=0, description="Typed after a clicked hint, mean.")
@@ -69,8 +71,8 @@ class ShopSettings(Settings):
     )
     own_taste_share: Share = Field(0.7, description="Attributes and brands from the user's taste.")
     synonym_share: Share = Field(0.3, description="Interests that a user names by the synonym.")
-    swapped_share: Share = Field(0.06, description="Searches with the type first.")
-    typo_share: Share = Field(0.05, description="Searches with a slip of the finger.")
+    swapped_share: Share = Field(0.05, description="Searches with the type first.")
+    typo_share: Share = Field(0.04, description="Searches with a slip of the finger.")
 
     # After a search
     clicks_per_search: float = Field(1.7, ge=0, description="Item clicks per search, mean.")
@@ -78,10 +80,14 @@ class ShopSettings(Settings):
     order_share: Share = Field(0.5, description="Carts that become an order at once.")
 
     # The production ranker; its score is a logistic model with these weights
-    popular_head: int = Field(4, ge=1, description="Candidates from the very top of popular.")
-    popular_pool: int = Field(40, ge=11, description="Popular queries the others come from.")
+    popular_head: int = Field(
+        4, ge=1, le=10, description="Candidates from the very top of popular."
+    )
+    popular_pool: int = Field(
+        40, ge=11, le=200, description="Popular queries the others come from."
+    )
     popularity_memory: Share = Field(0.8, description="Weight of a count one day later.")
-    max_candidates: int = Field(20, ge=10, le=30, description="Candidates scored, at most.")
+    max_candidates: int = Field(20, ge=10, le=24, description="Candidates scored, at most.")
     weight_popular: float = Field(2.0, description="Weight of log popularity: its bias.")
     weight_affinity: float = Field(2.0, description="Weight of the user's past in the category.")
     weight_own: float = Field(1.2, description="Weight of an own earlier search, fading.")
@@ -95,3 +101,11 @@ class ShopSettings(Settings):
     )
     click_base: Share = Field(0.015, description="Click chance of an irrelevant hint looked at.")
     click_gain: Share = Field(0.5, description="What full relevance adds to it.")
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.repeat_share + self.exploratory_share > 1:
+            raise ValueError("repeat_share and exploratory_share are more than 1 together")
+        if not sum(self.pattern_shares):
+            raise ValueError("pattern_shares must not all be 0")
+        return self

@@ -27,7 +27,7 @@ DEPARTMENTS: dict[str, dict[str, str]] = {
         "watch=wristwatch",
     },
     "Electronics": {
-        "Audio": "headphones=headset, earbuds=in ears, bluetooth speaker=portable speaker, "
+        "Audio": "headphones=headset, earbuds=in ears, bluetooth speaker=boombox, "
         "soundbar=tv speaker, turntable=record player",
         "Computers": "laptop=notebook computer, monitor=computer screen, keyboard=pc keyboard, "
         "mouse=computer mouse, webcam=web camera",
@@ -79,7 +79,7 @@ DEPARTMENTS: dict[str, dict[str, str]] = {
     "Toys": {
         "Building Toys": "building blocks=toy bricks, train set=toy railway, "
         "marble run=ball track, magnetic tiles=magnet blocks, model kit=scale model",
-        "Games": "board game=family game, card game=playing cards, jigsaw puzzle=jigsaw, "
+        "Games": "board game=tabletop game, card game=playing cards, jigsaw puzzle=jigsaw, "
         "dice game=dice set, chess set=chess board",
         "Pretend Play": "doll=baby doll, dollhouse=doll house, toy kitchen=play kitchen, "
         "stuffed animal=plush toy, toy car=model car",
@@ -111,7 +111,7 @@ DEPARTMENTS: dict[str, dict[str, str]] = {
         "Dogs": "dog food=dog kibble, dog leash=dog lead, dog bed=dog cushion, "
         "dog harness=dog vest, dog toy=chew toy",
         "Cats": "cat food=cat kibble, cat litter=kitty litter, scratching post=cat tree, "
-        "cat toy=kitten toy, cat carrier=pet carrier",
+        "cat toy=cat teaser, cat carrier=pet carrier",
         "Small Animals": "bird cage=parrot cage, hamster cage=rodent cage, "
         "rabbit hutch=bunny house, hay=timothy hay, bird seed=bird feed",
         "Aquarium": "aquarium=fish tank, fish food=fish flakes, aquarium filter=tank filter, "
@@ -134,7 +134,7 @@ DEPARTMENTS: dict[str, dict[str, str]] = {
         "greeting cards=cards, wrapping paper=gift wrap",
         "Craft": "acrylic paint=art paint, paint brushes=artist brushes, knitting yarn=wool, "
         "sewing machine=stitching machine, glue gun=hot glue",
-        "Desk": "desk organizer=pen holder, stapler=paper stapler, calculator=pocket calculator, "
+        "Desk": "desk organizer=pen holder, stapler=paper stapler, calculator=adding machine, "
         "whiteboard=marker board, printer ink=ink cartridge",
     },
 }
@@ -175,21 +175,21 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "Sports": {
         "color": "black blue orange green pink",
         "level": "beginner pro kids training outdoor",
-        "feature": "light foldable waterproof adjustable large",
+        "feature": "sturdy foldable waterproof adjustable large",
     },
     "Toys": {
         "age": "toddler kids junior family teen",
-        "material": "wooden plastic magnetic soft recycled",
+        "material": "wooden plastic fabric soft recycled",
         "theme": "dinosaur space princess pirate farm",
     },
     "Baby": {
         "color": "grey mint white pink blue",
         "material": "cotton bamboo silicone muslin plastic",
-        "stage": "newborn infant toddler twin travel",
+        "stage": "newborn infant toddler twin preemie",
     },
     "Garden and Tools": {
         "color": "green black red yellow grey",
-        "feature": "electric cordless manual folding solar",
+        "feature": "rechargeable manual folding quiet sturdy",
         "size": "heavy compact large small extendable",
     },
     "Pets": {

@@ -1,0 +1,31 @@
+"""Two shops that many tests read: a small one, and one of default size (a few seconds)."""
+
+import duckdb
+import pytest
+
+from aigq.simulator.job import simulate
+from aigq.simulator.landing import SCHEMAS
+from aigq.simulator.settings import ShopSettings
+
+
+def _tables(folder) -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    for name in SCHEMAS:
+        con.execute(f"CREATE VIEW {name} AS FROM '{folder}/{name}.parquet'")
+    return con
+
+
+@pytest.fixture(scope="session")
+def small_shop(tmp_path_factory):
+    """400 users, 8 days, no typos, so that what is typed can be compared with what is shown."""
+    folder = tmp_path_factory.mktemp("small")
+    simulate(ShopSettings(users=400, days=8, seed=3, typo_share=0), folder)
+    return _tables(folder)
+
+
+@pytest.fixture(scope="session")
+def default_shop(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("default")
+    simulate(ShopSettings(), folder)
+    return _tables(folder)

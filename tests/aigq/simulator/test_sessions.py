@@ -1,0 +1,260 @@
+"""What the log says, read as an analyst would: by SQL over the written files."""
+
+import duckdb
+import pytest
+
+from aigq.simulator.job import simulate
+from aigq.simulator.settings import ShopSettings
+
+
+def _value(shop, query: str):
+    return shop.execute(query).fetchone()[0]
+
+
+def test_times_lie_inside_the_calendar_and_after_registration(default_shop):
+    first, last = default_shop.execute(
+        "select min(occurred_at)::varchar, max(occurred_at)::varchar from events"
+    ).fetchone()
+    assert first.startswith("2026-01-05 0")
+    assert last.startswith("2026-02-05 23")
+    for table, column in (("events", "occurred_at"), ("hint_requests", "requested_at")):
+        joined = f"{table} join users using (user_id)"
+        early = f"select count(*) from {joined} where {column} < registered_at"
+        assert _value(default_shop, early) == 0
+    outside = "select count(*) from hint_candidates where clicked_at >= '2026-02-06 00:00:00+00'"
+    assert _value(default_shop, outside) == 0
+
+
+def test_no_two_events_of_a_user_at_once(default_shop):
+    assert (
+        _value(
+            default_shop,
+            "select count(*) - count(distinct (user_id, occurred_at)) from events",
+        )
+        == 0
+    )
+
+
+def test_references_hold(default_shop):
+    for child, key, parent in (
+        ("events", "user_id", "users"),
+        ("events", "item_id", "items"),
+        ("hint_requests", "user_id", "users"),
+        ("hint_candidates", "request_id", "hint_requests"),
+        ("hint_requests", "request_id", "hint_candidates"),
+    ):
+        orphans = (
+            f"select count(*) from {child} where {key} is not null"
+            f" and {key} not in (select {key} from {parent})"
+        )
+        assert _value(default_shop, orphans) == 0, (child, key)
+    for table, key in (
+        ("users", "user_id"),
+        ("items", "item_id"),
+        ("events", "event_id"),
+        ("hint_requests", "request_id"),
+        ("hint_candidates", "(request_id, rank)"),
+    ):
+        assert _value(default_shop, f"select count(*) - count(distinct {key}) from {table}") == 0
+
+
+def test_columns_follow_the_action(default_shop):
+    wrong = """
+        select count(*) from events where
+            (query_text is not null) != (action = 'search')
+            or (item_id is not null) != (action in ('item_click', 'cart', 'order'))
+            or (quantity is not null) != (action in ('cart', 'order'))
+            or (price is not null) != (action in ('cart', 'order'))
+            or quantity < 1 or price <= 0 or trim(query_text) = ''"""
+    assert _value(default_shop, wrong) == 0
+    assert _value(default_shop, "select count(distinct action) from events") == 6
+
+
+def test_three_hints_are_displayed_and_only_they_are_clicked(default_shop):
+    wrong = """
+        select count(*) from (
+            select request_id,
+                count(*) filter (displayed) as shown,
+                list(position order by position) filter (displayed) as positions,
+                count(*) filter (not displayed and (clicked_at is not null or position is not null))
+                    as wrong,
+                count(*) as scored, max(rank) as last, count(distinct query_text) as texts
+            from hint_candidates group by request_id
+        ) where shown != 3 or positions != [1, 2, 3] or wrong > 0
+            or scored not between 10 and 20 or last != scored or texts != scored"""
+    assert _value(default_shop, wrong) == 0
+    out_of_order = """
+        select count(*) from (
+            select rank_score > lag(rank_score) over (partition by request_id order by rank) as up
+            from hint_candidates
+        ) where up"""
+    assert _value(default_shop, out_of_order) == 0
+
+
+def test_a_clicked_hint_is_followed_by_its_search(default_shop):
+    """By the same user, of the same text, within a second, and each click by its own."""
+    clicks, searches = default_shop.execute("""
+        with clicks as (
+            select * from hint_candidates join hint_requests using (request_id)
+            where clicked_at is not null
+        )
+        select count(*), count(distinct event_id) from clicks left join events
+            on events.user_id = clicks.user_id and events.query_text = clicks.query_text
+            and action = 'search' and occurred_at > clicked_at
+            and occurred_at <= clicked_at + interval 1 second
+    """).fetchone()
+    assert clicks == searches > 10_000
+    assert (
+        _value(default_shop, "select count(*) from hint_candidates where clicked_at is not null")
+        == clicks
+    )
+    late = """
+        select count(*) from hint_candidates join hint_requests using (request_id)
+        where clicked_at <= requested_at or clicked_at > requested_at + interval 15 minute"""
+    assert _value(default_shop, late) == 0
+
+
+def test_the_ranker_uses_the_past_only(small_shop):
+    """Own candidates were searched by this user before the request; all others by anyone before
+    the day of the request, unless they are an editor's: the plain name of a leaf."""
+    small_shop.execute("""
+        create or replace temp table searches as
+        select user_id, lower(query_text) as query_text, occurred_at
+        from events where action = 'search'""")
+    future = """
+        select count(*) from hint_candidates as c join hint_requests as r using (request_id)
+        where recall_source = 'own' and not exists (
+            select 1 from searches as s where s.user_id = r.user_id
+            and s.query_text = c.query_text and s.occurred_at < r.requested_at)"""
+    assert _value(small_shop, future) == 0
+    future = """
+        with first_seen as (
+            select query_text, min(occurred_at) as first_at from searches group by query_text)
+        select count(*) from hint_candidates as c join hint_requests as r using (request_id)
+        left join first_seen using (query_text)
+        where recall_source != 'own'
+            and (first_at is null or first_at >= date_trunc('day', requested_at))
+            and c.query_text not in (select lower(leaf_category) from items)"""
+    assert _value(small_shop, future) == 0
+    assert (
+        _value(small_shop, "select count(*) from hint_candidates where recall_source = 'own'")
+        > 1000
+    )
+
+
+def test_default_size_and_language(default_shop):
+    """The aims of the default shop: about 600,000 events, 90,000 requests, half of the distinct
+    queries asked once; one to four words."""
+    assert 540_000 < _value(default_shop, "select count(*) from events") < 660_000
+    assert 81_000 < _value(default_shop, "select count(*) from hint_requests") < 99_000
+    default_shop.execute("""
+        create or replace temp table asked as
+        select lower(query_text) as query_text, count(*) as n
+        from events where action = 'search' group by all""")
+    assert 0.40 < _value(default_shop, "select avg((n = 1)::int) from asked") < 0.50
+    assert 20_000 < _value(default_shop, "select count(*) from asked") < 40_000
+    words = "select max(len(string_split(query_text, ' '))) from asked"
+    assert _value(default_shop, words) == 4
+    forms = """
+        select count(*) filter (query_text = lower(query_text)) / count(*)
+        from events where action = 'search'"""
+    assert 0.6 < _value(default_shop, forms) < 0.9
+
+
+def test_clicks_on_hints_follow_position_and_interest(default_shop):
+    by_position = [
+        rate
+        for _, rate in default_shop.execute("""
+            select position, avg((clicked_at is not null)::int)
+            from hint_candidates where displayed group by 1 order by 1""").fetchall()
+    ]
+    assert by_position[0] > 1.3 * by_position[1] > 1.3 * 1.3 * by_position[2] > 0.02
+    rates = dict(
+        default_shop.execute("""
+            select recall_source, avg((clicked_at is not null)::int)
+            from hint_candidates where displayed group by 1""").fetchall()
+    )
+    assert rates["own"] > 2 * rates["popular"]
+    assert rates["related"] > 1.3 * rates["popular"]
+
+
+def test_loyalty_is_that_of_a_shop(default_shop):
+    """Any-hit rates on the last two days, with what was known before them: the popular must not be
+    enough, and the own past must help much (prototype: .08 and .60)."""
+    popular, own = default_shop.execute("""
+        with searches as (
+            select distinct user_id, occurred_at::date as day, lower(query_text) as query_text
+            from events where action = 'search'),
+        true_queries as (from searches where day >= '2026-02-04'),
+        past as (from searches where day < '2026-02-04'),
+        head as (
+            select query_text from past group by 1
+            order by count(distinct user_id) desc, query_text limit 10),
+        own_queries as (
+            select user_id, query_text, max(day) as last_day from past group by all),
+        recent as (
+            select user_id, query_text from own_queries qualify row_number() over (
+                partition by user_id order by last_day desc, query_text) <= 10),
+        marked as (
+            select q.user_id, q.day, q.query_text in (from head) as popular,
+                r.query_text is not null as own
+            from true_queries as q left join recent as r using (user_id, query_text)),
+        hits as (
+            select user_id, day, max(popular::int) as popular, max(own::int) as own
+            from marked group by all)
+        select avg(popular), avg(own) from hits""").fetchone()
+    assert 0.05 < popular < 0.25
+    assert 0.35 < own < 0.70
+
+
+def test_items_fit_the_search(default_shop):
+    """After a search with a brand most clicked items are of that brand."""
+    share = _value(
+        default_shop,
+        """
+        with clicks as (
+            select lower(s.query_text) as query_text, lower(brand) as brand, leaf_category_id
+            from events as e asof join (from events where action = 'search') as s
+                on e.user_id = s.user_id and e.occurred_at >= s.occurred_at
+            join items on items.item_id = e.item_id
+            where e.action = 'item_click' and e.occurred_at < s.occurred_at + interval 5 minute)
+        select avg(contains(query_text, brand)::int) from clicks
+        where exists (
+            select 1 from (select distinct lower(brand) as b from items)
+            where contains(query_text, b))""",
+    )
+    assert share > 0.5
+
+
+def test_nobody_looks_at_the_second_hint(tmp_path):
+    simulate(ShopSettings(users=300, days=3, position_bias=(1, 0, 0)), tmp_path)
+    clicked = duckdb.sql(
+        f"select distinct position from '{tmp_path}/hint_candidates.parquet'"
+        " where clicked_at is not null"
+    )
+    assert clicked.fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0.0, 0.4), (1.0, 0.9, 1.0)])
+def test_repeat_share_makes_people_repeat(tmp_path, share, low, high):
+    """Some repeat without meaning to: a taste that lasts is put into the same words again."""
+    settings = ShopSettings(
+        users=300,
+        days=10,
+        repeat_share=share,
+        exploratory_share=0,
+        typo_share=0,
+        reformulation_share=0,
+        click_gain=0,
+        click_base=0,
+        sessions_per_day=1,
+    )
+    simulate(settings, tmp_path)
+    repeated = duckdb.sql(f"""
+        select avg((earlier > 0)::int) from (
+            select occurred_at, user_id, count(*) over (
+                partition by user_id, lower(query_text) order by occurred_at
+                rows between unbounded preceding and 1 preceding) as earlier
+            from '{tmp_path}/events.parquet' where action = 'search')
+        where occurred_at >= '2026-01-12'""").fetchone()[0]
+    assert low <= repeated <= high
