@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,52 @@ import pytest
 from aigq import warehouse
 from aigq.settings import PROJECT_ROOT, Home
 
+# Test modules cannot import this file (importmode=importlib): the helpers come as fixtures.
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """An empty data home with a lake, which ``AIGQ_HOME`` points at."""
     monkeypatch.setenv("AIGQ_HOME", str(tmp_path))
-    return make_home(tmp_path)
+    return _make_home(tmp_path)
 
 
-def make_home(path: Path) -> Home:
-    """A data home with an empty lake at ``path``."""
+@pytest.fixture(scope="session")
+def make_home() -> Callable[[Path], Home]:
+    """``make_home(path)``: a data home with an empty lake."""
+    return _make_home
+
+
+@pytest.fixture(scope="session")
+def insert_raw() -> Callable[..., None]:
+    """``insert_raw(home, events=[{...}], ...)``: rows into ``lake.raw`` as ingest would put them;
+    missing columns become null."""
+    return _insert_raw
+
+
+@pytest.fixture(scope="session")
+def run_dbt() -> Callable[..., subprocess.CompletedProcess]:
+    """``run_dbt(home, "build", "-s", ...)``: dbt from the checkout's root, as a user runs it.
+
+    A process of its own, since dbt keeps its connections open. ``variables={...}`` becomes
+    ``--vars``; fails the test where dbt fails, unless ``check=False``.
+    """
+    return _run_dbt
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Home, str], list[dict[str, Any]]]:
+    """``rows_of(home, query)``: the rows of a query over the lake, read-only."""
+    return _rows_of
+
+
+def _make_home(path: Path) -> Home:
     home = Home(path)
     warehouse.ensure_lake(home)
     return home
 
 
-def insert_raw(home: Home, **tables: Iterable[Mapping[str, Any]]) -> None:
-    """Put rows into ``lake.raw.<table>`` as ingest would have; missing columns become null."""
-
+def _insert_raw(home: Home, **tables: Iterable[Mapping[str, Any]]) -> None:
     def insert(con) -> None:
         for table, rows in tables.items():
             rows = list(rows)
@@ -43,8 +71,11 @@ def insert_raw(home: Home, **tables: Iterable[Mapping[str, Any]]) -> None:
     warehouse.write(home, insert)
 
 
-def run_dbt(home: Home, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-    """Run dbt from the checkout's root, as a user would, with its own target folder."""
+def _run_dbt(
+    home: Home, *arguments: str, variables: Mapping[str, Any] | None = None, check: bool = True
+) -> subprocess.CompletedProcess:
+    if variables:
+        arguments = (*arguments, "--vars", json.dumps(variables))
     result = subprocess.run(
         [sys.executable, "-m", "dbt.cli.main", *arguments],
         cwd=PROJECT_ROOT,
@@ -63,13 +94,7 @@ def run_dbt(home: Home, *arguments: str, check: bool = True) -> subprocess.Compl
     return result
 
 
-def dbt_vars(**variables: Any) -> tuple[str, str]:
-    """The ``--vars`` arguments."""
-    return "--vars", json.dumps(variables)
-
-
-def rows_of(home: Home, query: str) -> list[dict[str, Any]]:
-    """The rows of a query over the lake, read-only."""
+def _rows_of(home: Home, query: str) -> list[dict[str, Any]]:
     con = warehouse.connect(home, read_only=True)
     try:
         return con.sql(query).to_arrow_table().to_pylist()

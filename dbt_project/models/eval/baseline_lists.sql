@@ -43,19 +43,27 @@ popular as (
 
 ),
 
--- How likely each query is on a day that also holds the content.
+-- How likely each query is on a day that also holds the content: the 50 likeliest of each content,
+-- since popular contents meet thousands.
 associations as (
 
     select
         co_searches.content_key,
         co_searches.query_text,
-        sum(co_searches.users) / sum(sum(co_searches.users)) over (
-            partition by co_searches.content_key
+        -- Decimals add up to the same in any order; ties must stay ties.
+        cast(
+            sum(co_searches.users) / sum(sum(co_searches.users)) over (
+                partition by co_searches.content_key
+            ) as decimal(18, 12)
         ) as weight,
     from {{ ref('co_searches') }} as co_searches
     inner join shop on co_searches.shop_date <= shop.train_end_date
     where co_searches.content_key in (select content_key from context)
     group by co_searches.content_key, co_searches.query_text
+    qualify row_number() over (
+        partition by co_searches.content_key
+        order by sum(co_searches.users) desc, co_searches.query_text
+    ) <= 50
 
 ),
 

@@ -4,20 +4,22 @@ with behaviors as (
 
 ),
 
+-- Several behaviours at one moment make one row.
 moments as (
 
     select
         user_id,
         occurred_at,
         behavior_date,
+        max(behavior_index) as newest_index,
     from behaviors
     group by user_id, occurred_at, behavior_date
 
 ),
 
-shop as (
+last_day as (
 
-    select * from {{ ref('shop') }}
+    select {{ shop_date('last_event_at') }} as last_date from {{ ref('shop') }}
 
 ),
 
@@ -27,11 +29,10 @@ exported as (
     select
         moments.user_id,
         moments.occurred_at,
-        moments.behavior_date > last_day.shop_date - {{ var('feature_days') }} as is_in_window,
+        moments.newest_index,
+        moments.behavior_date > last_day.last_date - {{ var('feature_days') }} as is_in_window,
     from moments
-    cross join (
-        select {{ shop_date('last_event_at') }} as shop_date from shop
-    ) as last_day
+    cross join last_day
     qualify
         is_in_window
         or row_number() over (
@@ -45,7 +46,7 @@ newest as (
     select
         exported.user_id,
         exported.occurred_at as newest_at,
-        {{ newest_n(
+        {{ list_in_order(
             make_struct({
                 'content_key': 'behaviors.content_key',
                 'content_text': 'behaviors.content_text',
@@ -53,13 +54,13 @@ newest as (
                 'occurred_at_us': 'epoch_us(behaviors.occurred_at)',
             }),
             'behaviors.behavior_index',
-            var('max_behaviors'),
         ) }} as behaviors,
     from exported
     inner join behaviors
         on
             exported.user_id = behaviors.user_id
-            and behaviors.occurred_at <= exported.occurred_at
+            and behaviors.behavior_index > exported.newest_index - {{ var('max_behaviors') }}
+            and behaviors.behavior_index <= exported.newest_index
     group by exported.user_id, exported.occurred_at
 
 ),

@@ -94,7 +94,8 @@ proposed as (
         triggers.request_id,
         co_searched.query_text,
         'co_search' as recall_source,
-        sum(co_searched.users / co_searched.users_of_key) as score,
+        -- Decimals add up to the same in any order; ties must stay ties.
+        sum(cast(co_searched.users / co_searched.users_of_key as decimal(18, 12))) as score,
     from triggers
     inner join co_searched using (request_date, content_key)
     group by all
@@ -105,7 +106,10 @@ proposed as (
         requests.request_id,
         popular.query_text,
         'popular' as recall_source,
-        popular.users / sum(popular.users) over (partition by requests.request_id) as score,
+        cast(
+            popular.users / sum(popular.users) over (partition by requests.request_id)
+            as decimal(18, 12)
+        ) as score,
     from requests
     inner join popular using (request_date)
 
@@ -117,7 +121,7 @@ ranked as (
         request_id,
         query_text,
         min(recall_source) as recall_source,
-        sum(score) as rank_score,
+        cast(sum(score) as double) as rank_score,
         row_number() over (
             partition by request_id order by sum(score) desc, query_text
         ) as rank,

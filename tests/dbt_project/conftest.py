@@ -1,0 +1,47 @@
+"""Shops built once and read by many tests."""
+
+import importlib.util
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location(
+    "dbt_reference", Path(__file__).with_name("dbt_reference.py")
+)
+reference = importlib.util.module_from_spec(_spec)
+sys.modules["dbt_reference"] = reference
+_spec.loader.exec_module(reference)
+
+# Havana set its clocks back from 01:00 to 00:00 on 2020-11-01: that day has 25 hours and two
+# midnights.
+ZONE, FIRST_DAY = "America/Havana", date(2020, 10, 29)
+VARIABLES = {
+    "shop_timezone": ZONE,
+    "max_behaviors": 7,
+    "direct_list_length": 4,
+    "train_days": 3,
+    "feature_days": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def random_shop(tmp_path_factory, make_home, insert_raw, run_dbt):
+    """A random shop around a change of clocks, built with tests: (home, reference)."""
+    raw = reference.random_shop(seed=7, zone=ZONE, first=FIRST_DAY, days=8)
+    home = make_home(tmp_path_factory.mktemp("random_shop"))
+    insert_raw(home, **raw)
+    run_dbt(home, "build", variables=VARIABLES)
+    return home, reference.Reference(raw, VARIABLES)
+
+
+@pytest.fixture(scope="session")
+def replayed_shop(tmp_path_factory, make_home, insert_raw, run_dbt):
+    """The same kind of shop without any hint logs or users: (home, raw rows)."""
+    raw = reference.random_shop(seed=8, zone=ZONE, first=FIRST_DAY, days=9)
+    raw = {name: raw[name] for name in ("items", "events")}
+    home = make_home(tmp_path_factory.mktemp("replayed_shop"))
+    insert_raw(home, **raw)
+    run_dbt(home, "build", variables=VARIABLES)
+    return home, reference.Reference(raw, VARIABLES)

@@ -1,0 +1,236 @@
+"""What the dbt project should make of a log, written again in plain Python from method.md.
+
+Slow, short, and sharing nothing with the SQL: times are compared as instants, days are cut with
+``zoneinfo``, text is normalised by ``unicodedata``.
+"""
+
+import hashlib
+import random
+import unicodedata
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+Row = dict[str, Any]
+CONTENT_ACTIONS = ("search", "item_click", "cart", "order")
+
+
+def normalize(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+def random_shop(seed: int, zone: str, first: date, days: int, users: int = 14) -> dict[str, Any]:
+    """Raw tables of a small, nasty shop: few distinct moments (so ties abound), many of them at
+    midnight of the zone, spellings of one query, repeated queries, unknown items, late ids."""
+    rng = random.Random(seed)
+    tz = ZoneInfo(zone)
+    spellings = [
+        "Tent",
+        "tent ",
+        "ＴＥＮＴ",
+        "red  Lamp",
+        "red lamp",
+        "stove",
+        "寝袋",
+        "Straße",
+        "boots",
+    ]
+    start = datetime(first.year, first.month, first.day, tzinfo=tz).astimezone(UTC)
+
+    def moment() -> datetime:
+        hours = rng.choice([-1, 0, 0, 1, 2, 9, 9, 15, 23])
+        jump = rng.choice([0, 0, 0, 1, 59_999_999])
+        return start + timedelta(days=rng.randrange(days), hours=hours, microseconds=jump)
+
+    raw: dict[str, list[Row]] = {
+        name: [] for name in ("users", "items", "events", "hint_requests", "hint_candidates")
+    }
+    for item in range(8):
+        raw["items"].append(
+            {
+                "item_id": f"i{item}",
+                "title": f"Thing  {item}",
+                "leaf_category_id": f"c{item % 3}",
+                "leaf_category": f"Category {item % 3}",
+            }
+        )
+    for user in range(users):
+        if user % 5:
+            raw["users"].append(
+                {"user_id": f"u{user}", "age_band": f"a{user % 3}", "gender": "f", "region": None}
+            )
+    event_ids = [f"e{n}" for n in range(users * days * 4)]
+    rng.shuffle(event_ids)
+    for event_id in event_ids:
+        action = rng.choice([*CONTENT_ACTIONS, "search", "item_click", "search_entry", "app_exit"])
+        raw["events"].append(
+            {
+                "event_id": event_id,
+                "user_id": f"u{rng.randrange(users)}",
+                "occurred_at": moment(),
+                "action": action,
+                "query_text": rng.choice(spellings) if action == "search" else None,
+                "item_id": f"i{rng.randrange(9)}"
+                if action in ("item_click", "cart", "order")
+                else None,
+            }
+        )
+    for number in range(users * days):
+        request = f"r{number}"
+        requested_at = moment()
+        raw["hint_requests"].append(
+            {
+                "request_id": request,
+                "user_id": f"u{rng.randrange(users + 1)}",
+                "requested_at": requested_at,
+            }
+        )
+        for rank in range(1, rng.randrange(1, 9)):
+            displayed = rank <= 3
+            clicked = displayed and rng.random() < 0.3
+            later = timedelta(seconds=rng.choice([1, 1, 5, 40_000]))
+            raw["hint_candidates"].append(
+                {
+                    "request_id": request,
+                    "rank": rank,
+                    "query_text": rng.choice(spellings),
+                    "rank_score": rng.choice([None, 0.1, 0.5, 0.5, 0.9]),
+                    "recall_source": "popular",
+                    "displayed": displayed,
+                    "position": rank if displayed else None,
+                    "clicked_at": requested_at + later if clicked else None,
+                }
+            )
+    return raw
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The tables that the SQL is compared with, from raw rows and the shop's variables."""
+
+    raw: dict[str, list[Row]]
+    variables: dict[str, Any]
+
+    def day(self, moment: datetime) -> date:
+        return moment.astimezone(ZoneInfo(self.variables["shop_timezone"])).date()
+
+    def last_train_day(self) -> date:
+        first = min(self.day(e["occurred_at"]) for e in self.raw["events"])
+        return first + timedelta(days=self.variables["train_days"] - 1)
+
+    def behaviors(self) -> dict[str, list[Row]]:
+        """By user, in order."""
+        items = {i["item_id"]: i for i in self.raw["items"]}
+        found = defaultdict(list)
+        for e in sorted(self.raw["events"], key=lambda e: (e["occurred_at"], e["event_id"])):
+            if e["action"] == "search":
+                key, text = "query:" + normalize(e["query_text"]), normalize(e["query_text"])
+            elif e["action"] in CONTENT_ACTIONS and e["item_id"] in items:
+                item = items[e["item_id"]]
+                key = "item:" + e["item_id"]
+                text = " ".join(f"{item['title']}, {item['leaf_category']}".split())
+            else:
+                continue
+            found[e["user_id"]].append(e | {"content_key": key, "content_text": text})
+        return found
+
+    def context(self, past: list[Row], today: date) -> list[Row]:
+        return [
+            {
+                "days_ago": (today - self.day(b["occurred_at"])).days,
+                "action": b["action"],
+                "content_text": b["content_text"],
+                "content_key": b["content_key"],
+            }
+            for b in past[-self.variables["max_behaviors"] :]
+        ]
+
+    def profile(self, user_id: str) -> Row:
+        known = {u["user_id"]: u for u in self.raw["users"]}.get(user_id, {})
+        return {name: known.get(name) for name in ("age_band", "gender", "region")}
+
+    def samples(self) -> dict[str, Row]:
+        """samples_direct by session id."""
+        behaviors = self.behaviors()
+        candidates = defaultdict(list)
+        for c in self.raw["hint_candidates"]:
+            candidates[c["request_id"]].append(c)
+        found = {}
+        for request in self.raw["hint_requests"]:
+            session, at = request["request_id"], request["requested_at"]
+            own = candidates[session]
+            clicks = [c for c in own if c["displayed"] and c["clicked_at"]]
+            if not clicks:
+                continue
+            clicks.sort(key=lambda c: (c["clicked_at"], c["rank"]))
+            scored = sorted(
+                own,
+                key=lambda c: (c["rank_score"] is None, -(c["rank_score"] or 0), c["rank"]),
+            )
+            distinct = dict.fromkeys(normalize(c["query_text"]) for c in [*clicks, *scored])
+            labels = list(distinct)[: self.variables["direct_list_length"]]
+            past = [b for b in behaviors[request["user_id"]] if b["occurred_at"] < at]
+            found[session] = {
+                "session_id": session,
+                "user_id": request["user_id"],
+                "session_start_at": at,
+                "session_date": self.day(at),
+                "split": "train" if self.day(at) <= self.last_train_day() else "test",
+                **self.profile(request["user_id"]),
+                "behaviors": self.context(past, self.day(at)),
+                "labels": labels,
+                "log_labels": sorted(
+                    labels, key=lambda q: hashlib.md5((session + q).encode()).hexdigest()
+                ),
+                "is_replayed": False,
+            }
+        return found
+
+    def query_categories(self) -> dict[str, tuple[str, int]]:
+        """Leaf category id and support by query, from training days."""
+        items = {i["item_id"]: i for i in self.raw["items"]}
+        latest: dict[tuple, str] = {}
+        counts = defaultdict(Counter)
+        for e in sorted(self.raw["events"], key=lambda e: (e["occurred_at"], e["event_id"])):
+            day = self.day(e["occurred_at"])
+            if e["action"] == "search":
+                latest[e["user_id"], day] = normalize(e["query_text"])
+            elif e["action"] in CONTENT_ACTIONS and e["item_id"] in items:
+                query = latest.get((e["user_id"], day))
+                if query is not None and day <= self.last_train_day():
+                    counts[query][items[e["item_id"]]["leaf_category_id"]] += 1
+        return {q: min(c.items(), key=lambda kv: (-kv[1], kv[0])) for q, c in counts.items()}
+
+    def test_user_days(self) -> dict[str, Row]:
+        """test_user_days by instance id, without session_start_at."""
+        behaviors = self.behaviors()
+        categories = self.query_categories()
+        user_of = {r["request_id"]: r["user_id"] for r in self.raw["hint_requests"]}
+        true = defaultdict(set)
+        for user, own in behaviors.items():
+            for b in own:
+                if b["action"] == "search":
+                    true[user, self.day(b["occurred_at"])].add(b["content_text"])
+        for c in self.raw["hint_candidates"]:
+            if c["displayed"] and c["clicked_at"]:
+                key = (user_of[c["request_id"]], self.day(c["clicked_at"]))
+                true[key].add(normalize(c["query_text"]))
+        found = {}
+        for (user, day), queries in true.items():
+            if day <= self.last_train_day():
+                continue
+            past = [b for b in behaviors[user] if self.day(b["occurred_at"]) < day]
+            leaves = {categories[q][0] for q in queries if q in categories}
+            found[f"{user}:{day}"] = {
+                "instance_id": f"{user}:{day}",
+                "user_id": user,
+                "session_date": day,
+                **self.profile(user),
+                "behaviors": self.context(past, day),
+                "true_queries": sorted(queries),
+                "true_leaf_categories": sorted(leaves),
+                "is_replayed": False,
+            }
+        return found

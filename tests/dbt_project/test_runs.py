@@ -1,0 +1,76 @@
+"""dbt as a job: its row in meta.runs, its variables, what it does when it fails."""
+
+import json
+
+import pytest
+import yaml
+
+from aigq.settings import PROJECT_ROOT
+
+
+def test_a_build_leaves_its_row(random_shop, rows_of):
+    home, _ = random_shop
+    run = rows_of(home, "from meta.runs where job = 'dbt build' order by started_at limit 1")[0]
+    assert run["status"] == "succeeded"
+    assert run["started_at"] < run["finished_at"]
+    assert run["snapshot_read"] < run["snapshot_written"]
+    assert run["code_version"]
+    assert run["run_id"].startswith(f"{run['started_at']:%Y%m%dT%H%M%S}-dbt-build-")
+    parameters = json.loads(run["parameters"])
+    assert parameters["vars"]["shop_timezone"] == "America/Havana"
+    assert parameters["vars"]["train_days"] == 3
+    metrics = json.loads(run["metrics"])
+    assert metrics["models"] > 25
+    assert metrics["tests"] > 60
+    assert metrics["errors"] == metrics["skipped"] == 0
+
+
+def test_a_failed_test_is_a_failed_run(home, insert_raw, run_dbt, rows_of):
+    """Two users of one id, which ingest would never let through."""
+    insert_raw(home, users=[{"user_id": "u1", "gender": "f"}, {"user_id": "u1", "gender": "m"}])
+    result = run_dbt(home, "build", "-s", "stg_users", check=False)
+    assert result.returncode != 0
+    assert "unique_stg_users_user_id" in result.stdout
+    (run,) = rows_of(home, "from meta.runs")
+    assert (run["job"], run["status"]) == ("dbt build", "failed")
+    assert json.loads(run["metrics"])["errors"] == 1
+    assert json.loads(run["parameters"])["arguments"]["select"] == ["stg_users"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"shop_timezone": "Mars/Olympus"}, "must be an IANA time zone"),
+        ({"train_days": 0}, "'train_days' must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_a_variable_that_cannot_be_meant(home, run_dbt, rows_of, variables, message):
+    result = run_dbt(home, "run", "-s", "stg_users", variables=variables, check=False)
+    assert result.returncode != 0
+    assert message in result.stdout
+    assert (
+        rows_of(home, "select * from information_schema.tables where table_schema = 'staging'")
+        == []
+    )
+
+
+def test_every_model_says_what_a_row_is():
+    """Every model is described, ends in its grain and is tested on it."""
+    folder = PROJECT_ROOT / "dbt_project" / "models"
+    models = sorted(folder.rglob("*.sql"))
+    assert models
+    for path in models:
+        (model,) = yaml.safe_load(path.with_suffix(".yml").read_text())["models"]
+        assert model["name"] == path.stem
+        last = model["description"].strip().split(". ")[-1]
+        assert "ne row" in last, f"{path.stem}: {last}"
+        tests = json.dumps([model.get("data_tests"), model.get("columns")])
+        assert any(name in tests for name in ("unique", "one_row")), path.stem
+
+
+def test_the_other_target_is_complete():
+    """`lake_pg` cannot be connected to here; it must at least name the same lake and plugin."""
+    outputs = yaml.safe_load((PROJECT_ROOT / "profiles.yml").read_text())["aigq"]["outputs"]
+    assert outputs["lake_pg"]["attach"][0]["alias"] == outputs["lake"]["attach"][0]["alias"]
+    assert outputs["lake_pg"]["plugins"] == outputs["lake"]["plugins"]
+    assert outputs["lake_pg"]["settings"] == outputs["lake"]["settings"]

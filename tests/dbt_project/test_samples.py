@@ -1,0 +1,135 @@
+"""The SQL against the same rules in plain Python, on random logs full of ties and midnights."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+
+def test_samples_are_those_of_the_reference(random_shop, rows_of):
+    home, reference = random_shop
+    expected = reference.samples()
+    found = {r["session_id"]: r for r in rows_of(home, "from samples.samples_direct")}
+    assert len(expected) > 30
+    assert found.keys() == expected.keys()
+    for session, sample in expected.items():
+        assert found[session] == sample
+
+
+def test_test_user_days_are_those_of_the_reference(random_shop, rows_of):
+    home, reference = random_shop
+    expected = reference.test_user_days()
+    query = "select * exclude session_start_at from samples.test_user_days"
+    found = {r["instance_id"]: r for r in rows_of(home, query)}
+    assert len(expected) > 20
+    assert found.keys() == expected.keys()
+    for instance, row in expected.items():
+        assert found[instance] == row
+
+
+def test_the_random_shop_is_nasty_enough(random_shop):
+    """Without ties, cuts, clicks out of order and unknown profiles the comparisons prove little."""
+    _, reference = random_shop
+    samples = reference.samples().values()
+    moments = [(b["user_id"], b["occurred_at"]) for b in reference.raw["events"]]
+    assert len(set(moments)) < len(moments)
+    assert any(len(s["behaviors"]) == 7 for s in samples)
+    assert any(len(s["labels"]) == 4 for s in samples)
+    assert any(s["age_band"] is None for s in samples)
+    assert {s["split"] for s in samples} == {"train", "test"}
+    at = {b["occurred_at"] for b in reference.raw["events"]}
+    assert any(s["session_start_at"] in at for s in samples)
+
+
+def test_a_day_begins_at_the_first_of_two_midnights(random_shop, rows_of):
+    """On 2020-11-01 Havana saw 00:00 at 04:00 and again at 05:00 UTC."""
+    home, _ = random_shop
+    starts = rows_of(
+        home,
+        "select distinct session_date, session_start_at from samples.test_user_days"
+        " where session_date between '2020-11-01' and '2020-11-02' order by 1",
+    )
+    assert [r["session_start_at"] for r in starts] == [
+        datetime(2020, 11, 1, 4, tzinfo=UTC),
+        datetime(2020, 11, 2, 5, tzinfo=UTC),
+    ]
+
+
+def test_query_categories_are_those_of_the_reference(random_shop, rows_of):
+    home, reference = random_shop
+    found = {
+        r["query_text"]: (r["leaf_category_id"], r["support"])
+        for r in rows_of(home, "from items.query_categories")
+    }
+    assert found == reference.query_categories()
+
+
+def test_queries_keep_their_usual_spelling(random_shop, rows_of):
+    """ "Tent" and the full-width one are one query; the spelling typed most often is displayed."""
+    home, _ = random_shop
+    shown = {r["query_text"]: r["display_text"] for r in rows_of(home, "from items.queries")}
+    assert shown.keys() == {"tent", "red lamp", "stove", "寝袋", "straße", "boots"}
+    assert shown["straße"] == "Straße"
+    assert shown["tent"] in {"Tent", "tent", "ＴＥＮＴ"}
+
+
+def test_building_again_makes_the_same_rows(random_shop, rows_of, run_dbt):
+    home, reference = random_shop
+    tables = [
+        "behavior.behaviors",
+        "behavior.co_searches",
+        "items.queries",
+        "items.query_categories",
+        "labels.label_candidates",
+        "labels.label_lists",
+        "samples.samples_direct",
+        "samples.test_user_days",
+        "samples.item_queries",
+        "eval.baseline_lists",
+        "features.user_behaviors",
+        "features.popular_queries",
+        "meta.shop",
+    ]
+
+    def everything():
+        return {t: rows_of(home, f"select * from {t} order by all") for t in tables}
+
+    before = everything()
+    run_dbt(home, "run", variables=reference.variables)
+    assert everything() == before
+    assert all(before.values()), "an empty table proves nothing"
+
+
+@pytest.mark.parametrize("model", ["popularity", "co_click", "own_recent"])
+def test_baselines_have_ranked_lists(random_shop, rows_of, model):
+    home, reference = random_shop
+    lists = rows_of(
+        home,
+        "select instance_id, list_sort(list({'p': position, 'q': query_text})) as ranked"
+        f" from eval.lists where model = '{model}' and model_version = 'sql' and list_index = 0"
+        " group by instance_id",
+    )
+    assert lists
+    contexts = reference.test_user_days()
+    for row in lists:
+        assert [r["p"] for r in row["ranked"]] == list(range(1, len(row["ranked"]) + 1))
+        if model == "own_recent":
+            searches = [
+                b["content_text"]
+                for b in contexts[row["instance_id"]]["behaviors"]
+                if b["action"] == "search"
+            ]
+            assert [r["q"] for r in row["ranked"]] == list(dict.fromkeys(reversed(searches)))
+
+
+def test_popularity_counts_users_of_training_days(random_shop, rows_of):
+    home, reference = random_shop
+    users = {}
+    for user, own in reference.behaviors().items():
+        for b in own:
+            in_training = reference.day(b["occurred_at"]) <= reference.last_train_day()
+            if b["action"] == "search" and in_training:
+                users.setdefault(b["content_text"], set()).add(user)
+    expected = sorted(users, key=lambda q: (-len(users[q]), q))
+    query = "from eval.baseline_lists where model = 'popularity' order by instance_id, position"
+    found = [r["query_text"] for r in rows_of(home, query)]
+    assert found[: len(expected)] == expected
