@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -65,6 +66,24 @@ def test_a_failed_run_leaves_the_old_files(tmp_path):
         (partial / "events.parquet").write_bytes(b"half")
         raise RuntimeError
     assert _bytes(tmp_path) == before
+
+
+@pytest.mark.parametrize("moved", range(5))
+def test_events_are_there_only_with_all_they_refer_to(tmp_path, monkeypatch, moved):
+    """Stopped after any number of renames: ingest needs events, so it takes no mixture."""
+    simulate(TINY, tmp_path)
+    replace, calls = Path.replace, []
+
+    def stop_after_some(path, target):
+        if len(calls) == moved:
+            raise InterruptedError
+        calls.append(target)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", stop_after_some)
+    with pytest.raises(InterruptedError):
+        simulate(ShopSettings(users=60, days=2), tmp_path)
+    assert not (tmp_path / "events.parquet").exists()
 
 
 @pytest.mark.parametrize("name", ["events.csv", "users.jsonl.gz", "hint_requests"])

@@ -1,8 +1,10 @@
 """What the log says, read as an analyst would: by SQL over the written files."""
 
 import duckdb
+import numpy as np
 import pytest
 
+from aigq.simulator import sessions
 from aigq.simulator.job import simulate
 from aigq.simulator.settings import ShopSettings
 
@@ -224,6 +226,38 @@ def test_items_fit_the_search(default_shop):
             where contains(query_text, b))""",
     )
     assert share > 0.5
+
+
+def test_sessions_of_a_user_do_not_overlap(tmp_path):
+    """Also over midnight, and where a user comes many times a day."""
+    simulate(ShopSettings(users=200, days=4, sessions_per_day=6), tmp_path)
+    gaps = duckdb.sql(f"""
+        select min(gap), count(*) from (
+            select action, occurred_at - lag(occurred_at) over (
+                partition by user_id order by occurred_at) as gap
+            from '{tmp_path}/events.parquet')
+        where action = 'search_entry' and gap is not null""").fetchone()
+    assert gaps[0].total_seconds() >= 60
+    assert gaps[1] > 1000
+
+
+def test_the_log_ends_at_midnight_and_half_sessions_are_whole_rows(tmp_path, monkeypatch):
+    """Everybody comes in the last hour and clicks every hint: many are cut off in between."""
+    monkeypatch.setattr(sessions, "_HOURS", np.eye(24)[23])
+    simulate(ShopSettings(users=8000, days=1, sessions_per_day=2, click_base=1), tmp_path)
+    late = duckdb.sql(f"""
+        select count(*) from '{tmp_path}/events.parquet'
+        where occurred_at >= '2026-01-06 00:00:00+00'""").fetchone()[0]
+    assert late == 0
+    clicks, searched = duckdb.sql(f"""
+        select count(*), count(distinct event_id)
+        from '{tmp_path}/hint_candidates.parquet' as c
+        join '{tmp_path}/hint_requests.parquet' as r using (request_id)
+        left join '{tmp_path}/events.parquet' as e on e.user_id = r.user_id
+            and e.query_text = c.query_text and action = 'search'
+            and occurred_at > clicked_at and occurred_at <= clicked_at + interval 1 second
+        where clicked_at is not null""").fetchone()
+    assert clicks == searched > 1000
 
 
 def test_nobody_looks_at_the_second_hint(tmp_path):
