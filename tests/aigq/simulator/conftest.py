@@ -1,8 +1,10 @@
-"""Two shops that many tests read: a small one, and one of default size (a few seconds)."""
+"""Shops that several tests read: small ones, and one of default size (a few seconds)."""
 
 import duckdb
+import numpy as np
 import pytest
 
+from aigq.simulator import sessions
 from aigq.simulator.job import simulate
 from aigq.simulator.landing import SCHEMAS
 from aigq.simulator.settings import ShopSettings
@@ -21,6 +23,17 @@ def small_shop(tmp_path_factory):
     """400 users, 8 days, no typos, so that what is typed can be compared with what is shown."""
     folder = tmp_path_factory.mktemp("small")
     simulate(ShopSettings(users=400, days=8, seed=3, typo_share=0), folder)
+    return _tables(folder)
+
+
+@pytest.fixture(scope="session")
+def late_shop(tmp_path_factory):
+    """The small shop with all sessions in the last hour: many go on after midnight."""
+    folder = tmp_path_factory.mktemp("late")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sessions, "_HOURS", np.eye(24)[23])
+        settings = ShopSettings(users=400, days=8, sessions_per_day=2, seed=3, typo_share=0)
+        simulate(settings, folder)
     return _tables(folder)
 
 

@@ -116,10 +116,12 @@ def test_a_clicked_hint_is_followed_by_its_search(default_shop):
     assert _value(default_shop, late) == 0
 
 
-def test_the_ranker_uses_the_past_only(small_shop):
+@pytest.mark.parametrize("name", ["small_shop", "late_shop"])
+def test_the_ranker_uses_the_past_only(name, request):
     """Own candidates were searched by this user before the request; all others by anyone before
     the day of the request, unless they are an editor's: the plain name of a leaf."""
-    small_shop.execute("""
+    shop = request.getfixturevalue(name)
+    shop.execute("""
         create or replace temp table searches as
         select user_id, lower(query_text) as query_text, occurred_at
         from events where action = 'search'""")
@@ -128,7 +130,7 @@ def test_the_ranker_uses_the_past_only(small_shop):
         where recall_source = 'own' and not exists (
             select 1 from searches as s where s.user_id = r.user_id
             and s.query_text = c.query_text and s.occurred_at < r.requested_at)"""
-    assert _value(small_shop, future) == 0
+    assert _value(shop, future) == 0
     future = """
         with first_seen as (
             select query_text, min(occurred_at) as first_at from searches group by query_text)
@@ -137,11 +139,8 @@ def test_the_ranker_uses_the_past_only(small_shop):
         where recall_source != 'own'
             and (first_at is null or first_at >= date_trunc('day', requested_at))
             and c.query_text not in (select lower(leaf_category) from items)"""
-    assert _value(small_shop, future) == 0
-    assert (
-        _value(small_shop, "select count(*) from hint_candidates where recall_source = 'own'")
-        > 1000
-    )
+    assert _value(shop, future) == 0
+    assert _value(shop, "select count(*) from hint_candidates where recall_source = 'own'") > 1000
 
 
 def test_default_size_and_language(default_shop):
