@@ -8,7 +8,7 @@ registers the SQL functions.
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
-from aigq import jobs, warehouse
+from aigq import features, jobs, warehouse
 from aigq.settings import Home
 
 
@@ -17,5 +17,7 @@ class Plugin(BasePlugin):
         home = Home.from_environment()
         warehouse.ensure_lake(home)
         home.features.mkdir(parents=True, exist_ok=True)
+        # What is built here is served by `feast -f`: its configuration of this home.
+        features.config_path(home)
         warehouse.register_functions(conn)
         conn.execute(f"CREATE OR REPLACE MACRO aigq_code_version() AS '{jobs.code_version()}'")

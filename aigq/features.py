@@ -6,7 +6,7 @@
 import shlex
 import warnings
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ def open_store(home: Home) -> Any:
     path = config_path(home)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # Feast would import it within the first read, whatever store is in use.
+        import feast.infra.online_stores.redis  # noqa: F401
         from feast import FeatureStore
         from feast.errors import FeastObjectNotFoundException
 
@@ -66,9 +68,9 @@ def open_store(home: Home) -> Any:
         raise UserError(f"no feature registry in {home.online}: {apply} first")
     try:
         store.get_feature_service("hint_recall")
-    except FeastObjectNotFoundException as error:
+    except FeastObjectNotFoundException:
         raise UserError(
-            f"the feature registry in {home.online} is of old: {apply} ({error})"
+            f"the feature registry in {home.online} has no hint_recall: {apply} first"
         ) from None
     return store
 
@@ -105,8 +107,6 @@ def push_online(store: Any, source: str, rows: Any) -> None:
 
 
 def _as_datetime(value: Any) -> datetime | None:
-    from datetime import UTC
-
     if not value:  # Feast writes 0 where there is no row
         return None
     return value if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)

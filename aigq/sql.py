@@ -34,7 +34,7 @@ def command(query: str, output: str) -> None:
         names = relation.columns
         rows = iter(relation.fetchone, None)
         if output == "csv":
-            writer = csv.writer(sys.stdout)
+            writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow(names)
             writer.writerows(rows)
         else:
