@@ -15,7 +15,8 @@ from aigq.settings import Home
 class Plugin(BasePlugin):
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         home = Home.from_environment()
-        warehouse.ensure_lake(home)
+        if any(lake.path.startswith("ducklake:sqlite:") for lake in self.creds.attach or ()):
+            warehouse.ensure_lake(home)
         home.features.mkdir(parents=True, exist_ok=True)
         # What is built here is served by `feast -f`: its configuration of this home.
         features.config_path(home)

@@ -11,7 +11,8 @@ from aigq import warehouse
 from aigq.settings import Home, UserError
 
 
-@click.command()
+# Unknown options pass: a query may begin with a comment, which looks like one.
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("query")
 @click.option(
     "--format",
