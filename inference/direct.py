@@ -44,9 +44,9 @@ class Tally:
 class DirectModel:
     """A published model, the prompt it was trained with, and the engine that runs it.
 
-    The engine starts with the first completions asked for: a job that finds nothing to do starts
-    none. Use as a context manager. Raises :class:`UserError` for a model that was not trained to
-    write lists.
+    The engine starts with :meth:`start`, or the first completions asked for: a job that finds
+    nothing to do starts none. Use as a context manager. Raises :class:`UserError` for a model that
+    was not trained to write lists.
     """
 
     def __init__(self, model: Model, engine: str, max_tokens: int | None):
@@ -87,7 +87,7 @@ class DirectModel:
         self, contexts: Sequence[Context], seeds: Sequence[Sequence[int | None]]
     ) -> list[list[ParsedList]]:
         """For each context one parsed list per entry of its ``seeds`` (None: the greedy list)."""
-        self._start()
+        self.start()
         prompts = fit_prompts(
             contexts, self._tokenizer, style=self.prompt_style, max_tokens=self.max_prompt_tokens
         )
@@ -108,7 +108,8 @@ class DirectModel:
             self.tally.malformed[parsed.error] += 1
         return parsed
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the engine, where it has not been yet."""
         if self._engine is not None:
             return
         from transformers import AutoTokenizer

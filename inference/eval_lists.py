@@ -102,6 +102,8 @@ def generate_lists(
     wanted = len(instances) * parameters["lists"]
     left = sum(len(indices) for _, indices in missing)
     written = 0
+    if missing:
+        direct.start()
     chunks = iter(missing)
     per_chunk = max(1, _CHUNK_LISTS // parameters["lists"])
     with tqdm(total=wanted, initial=wanted - left, unit=" lists", desc="lists") as bar:

@@ -89,6 +89,8 @@ def generate_u2q(
         there = con.execute("SELECT user_id FROM contexts WHERE has_list").fetchall()
         pushed = _push(run.home, store, [user for (user,) in there])
         written = 0
+        if len(there) < len(users):
+            direct.start()
         with tqdm(total=len(users), initial=len(there), unit=" users", desc="u2q") as bar:
             for chunk in _chunks(con):
                 contexts = [Context.from_row(row) for row in chunk]

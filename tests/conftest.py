@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from aigq import warehouse
+from aigq import features, warehouse
 from aigq.settings import PROJECT_ROOT, Home
 
 # Test modules cannot import this file (importmode=importlib): the helpers come as fixtures.
@@ -53,6 +54,63 @@ def rows_of() -> Callable[[Home, str], list[dict[str, Any]]]:
     return _rows_of
 
 
+@pytest.fixture(scope="session")
+def run_feast() -> Callable[..., subprocess.CompletedProcess]:
+    """``run_feast(home, "apply")``: feast from the checkout's root, as a user runs it."""
+    return _run_feast
+
+
+@pytest.fixture(scope="session")
+def served_shop(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A shop of six users, built by dbt, applied and materialised by Feast; not to be changed.
+
+    Time zone Asia/Tokyo (UTC+9); the newest event is u1's, 2026-03-06 09:00 UTC. u5 only has a
+    profile, u6 only behaviours.
+    """
+    home = _make_home(tmp_path_factory.mktemp("served"))
+    profiles = [("u1", "25-34", "f", "north"), ("u2", None, None, None), ("u3", "45-54", "m", None)]
+    profiles += [("u4", "25-34", None, "south"), ("u5", "35-44", "f", "north")]
+    events = []
+    for user in ("u1", "u2", "u3", "u4", "u6"):
+        for day in range(1, 7):
+            text = ["red shoes", "blue lamp", f"scarf {user}"][day % 3]
+            time = f"2026-03-{day:02} {'09' if user == 'u1' else '08'}:00:00+00"
+            events.append((f"{user}-{day}", user, time, "search", text, None))
+            events.append((f"{user}-{day}-c", user, time, "item_click", None, f"i{day % 2}"))
+    _insert_raw(
+        home,
+        users=[
+            dict(zip(("user_id", "age_band", "gender", "region"), p, strict=True)) for p in profiles
+        ],
+        items=[
+            {
+                "item_id": f"i{i}",
+                "title": f"{name} 2000",
+                "leaf_category_id": f"c{i}",
+                "leaf_category": name,
+                "category_path": f"all > {name}",
+                "price": 9.5,
+            }
+            for i, name in enumerate(("Kettle", "Chair"))
+        ],
+        events=[
+            {
+                "event_id": e,
+                "user_id": u,
+                "occurred_at": datetime.fromisoformat(t),
+                "action": a,
+                "query_text": q,
+                "item_id": i,
+            }
+            for e, u, t, a, q, i in events
+        ],
+    )
+    _run_dbt(home, "run", variables={"shop_timezone": "Asia/Tokyo", "train_days": 4})
+    _run_feast(home, "apply")
+    _run_feast(home, "materialize", "2026-01-01T00:00:00", "2026-04-01T00:00:00")
+    return home
+
+
 def _make_home(path: Path) -> Home:
     home = Home(path)
     warehouse.ensure_lake(home)
@@ -91,6 +149,20 @@ def _run_dbt(
     )
     if check and result.returncode != 0:
         raise AssertionError(f"dbt {' '.join(arguments)} failed:\n{result.stdout}{result.stderr}")
+    return result
+
+
+def _run_feast(home: Home, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    _, *options = features.feast_command(home)
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "feast.cli.cli", *options, *arguments],
+        cwd=PROJECT_ROOT,
+        env=os.environ | {"AIGQ_HOME": str(home.root)},
+        capture_output=True,
+        text=True,
+    )
+    if check and result.returncode != 0:
+        raise AssertionError(f"feast {' '.join(arguments)} failed:\n{result.stderr}")
     return result
 
 

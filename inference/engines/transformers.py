@@ -18,7 +18,9 @@ class TransformersEngine:
     def __init__(self, checkpoint: Path, tokenizer: Any):
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="auto")
         self._model.eval().to(self._device)

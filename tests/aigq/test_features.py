@@ -1,0 +1,70 @@
+"""Feast access for jobs."""
+
+import shutil
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from aigq import features
+from aigq.settings import PROJECT_ROOT, Home, UserError
+
+
+def test_the_checkouts_own_shop_needs_no_configuration():
+    home = Home(PROJECT_ROOT / "data")
+    assert features.config_path(home) == PROJECT_ROOT / "feature_repo" / "feature_store.yaml"
+    assert features.feast_command(home) == ["feast", "-c", "feature_repo"]
+
+
+def test_another_home_gets_its_own_paths_and_all_other_settings(tmp_path):
+    home = Home(tmp_path / "shop with blanks")
+    path = features.config_path(home)
+    assert features.feast_command(home) == ["feast", "-f", str(path), "-c", "feature_repo"]
+    own = yaml.safe_load(path.read_text())
+    assert own.pop("registry") == str(home.online / "registry.db")
+    assert own["online_store"].pop("path") == str(home.online / "online_store.db")
+    checked_in = yaml.safe_load((PROJECT_ROOT / "feature_repo" / "feature_store.yaml").read_text())
+    del checked_in["registry"], checked_in["online_store"]["path"]
+    assert own == checked_in
+
+
+def test_a_home_that_moved_gets_new_paths(tmp_path):
+    features.config_path(Home(tmp_path / "old"))
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    config = yaml.safe_load(features.config_path(Home(tmp_path / "new")).read_text())
+    assert config["registry"] == str(tmp_path / "new" / "online" / "registry.db")
+
+
+def test_a_home_that_was_not_applied_says_what_to_run(tmp_path):
+    with pytest.raises(UserError, match=r"run `feast -f .* -c feature_repo apply` first"):
+        features.open_store(Home(tmp_path))
+
+
+def test_push_replaces_the_row_and_keeps_lists_lists(served_shop, tmp_path):
+    home = Home(tmp_path / "copy")
+    shutil.copytree(served_shop.root, home.root)
+    store = features.open_store(home)
+    moment = datetime(2026, 3, 7, tzinfo=UTC)
+
+    def push(**queries):
+        rows = pa.table(
+            {
+                "user_id": list(queries),
+                "queries": pa.array(queries.values(), pa.list_(pa.string())),
+                "model_version": ["v"] * len(queries),
+                "run_id": ["r"] * len(queries),
+                "event_timestamp": pa.array([moment] * len(queries), pa.timestamp("us", "UTC")),
+            }
+        )
+        features.push_online(store, "u2q_push", rows)
+
+    def read(user):
+        return features.read_online(store, "hint_recall", {"user_id": user, "surface": "home"})
+
+    push(u1=["日本 茶", "red shoes"], u2=["x"])
+    push(u1=["red shoes"])
+    assert read("u1")["u2q__queries"] == ["red shoes"]
+    assert read("u1")["u2q__queries__ts"] == moment
+    assert read("u2")["u2q__queries"] == ["x"]
+    assert read("u3")["u2q__queries"] is None
