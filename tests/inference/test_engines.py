@@ -1,0 +1,236 @@
+"""Engines: the same lists from all of them, whatever the batches."""
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from aigq.context import fit_prompts
+from aigq.lists import parse_list
+from aigq.settings import UserError
+from inference import engines
+from inference.engines import Completion, Decoder, Request, Sampling
+
+pytestmark = pytest.mark.torch
+SAMPLING = Sampling(max_tokens=24)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_checkpoint):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer, contexts):
+    return fit_prompts(contexts, tokenizer, style="compressed", max_tokens=128)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint, tokenizer):
+    return engines.open_engine("transformers", tiny_checkpoint, tokenizer, max_length=160)
+
+
+@pytest.fixture(scope="module")
+def greedy(engine, prompts):
+    return engine.generate([Request(p) for p in prompts], SAMPLING)
+
+
+def test_greedy_is_the_argmax_of_the_unbatched_model(tiny_checkpoint, tokenizer, prompts, greedy):
+    """Against plain forward passes, one prompt at a time and no padding."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint).eval()
+    decoder = Decoder(tokenizer)
+    for prompt, found in zip(prompts[:6], greedy[:6], strict=True):
+        ids = list(prompt)
+        with torch.inference_mode():
+            while len(ids) < len(prompt) + 24 and ids[-1] != tokenizer.eos_token_id:
+                ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+        assert decoder(ids[len(prompt) :]) == found
+
+
+def test_the_tiny_model_ends_its_lists(greedy):
+    """Else the tests here would compare nothing but truncated noise."""
+    assert sum(parse_list(c.text, finished=c.finished).error is None for c in greedy) > 20
+
+
+def test_samples_depend_on_prompt_and_seed_alone(engine, prompts):
+    requests = [Request(p, seed) for p in prompts[:10] for seed in (None, 1, 2)]
+    together = engine.generate(requests, SAMPLING)
+    assert engine.generate(requests[::-1], SAMPLING) == together[::-1]
+    assert [engine.generate([r], SAMPLING)[0] for r in requests[:6]] == together[:6]
+    greedy, first, second = together[0::3], together[1::3], together[2::3]
+    assert first != second and first != greedy
+
+
+def test_samples_follow_the_softmax_of_the_top_k(engine, tiny_checkpoint, prompts):
+    """First tokens of 4,000 draws at temperature 2 from the 5 best, against their probabilities."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    sampling = Sampling(max_tokens=1, temperature=2.0, top_k=5)
+    draws = engine.generate([Request(prompts[0], seed) for seed in range(4000)], sampling)
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint).eval()
+    with torch.inference_mode():
+        logits, tokens = model(torch.tensor([prompts[0]])).logits[0, -1].topk(5)
+    decode = engine._decode
+    expected: dict[str, float] = {}
+    for p, token in zip((logits / 2.0).softmax(-1).tolist(), tokens.tolist(), strict=True):
+        text = decode([token]).text
+        expected[text] = expected.get(text, 0.0) + p
+    texts = [d.text for d in draws]
+    assert set(texts) <= set(expected)
+    for text, p in expected.items():
+        # Five standard errors of a share of 4,000 draws.
+        assert abs(texts.count(text) / 4000 - p) < 5 * (p * (1 - p) / 4000) ** 0.5 + 1e-9
+
+
+def test_a_special_token_inside_is_no_list(tokenizer):
+    decode = Decoder(tokenizer)
+    r, search = tokenizer("r<search>")["input_ids"]
+    eos = tokenizer.eos_token_id
+    assert decode([r, eos, eos, r]) == Completion("r", True, 2)
+    assert decode([r]) == Completion("r", False, 1)
+    stained = decode([r, search, eos])
+    assert parse_list(stained.text, finished=stained.finished).error == "invalid_text"
+
+
+def test_without_vllm_says_so_and_uses_transformers(
+    tiny_checkpoint, tokenizer, prompts, greedy, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "vllm", None)  # import vllm raises ImportError
+    found = engines.open_engine("vllm", tiny_checkpoint, tokenizer, max_length=160)
+    assert found.name == "transformers"
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if "cannot start" in x]
+    assert line.startswith("vLLM cannot start here (") and line.endswith("with transformers")
+    assert found.generate([Request(prompts[0])], SAMPLING) == greedy[:1]
+
+
+def test_unknown_engine(tiny_checkpoint, tokenizer):
+    with pytest.raises(Exception, match="'vlm' is none of vllm, transformers"):
+        engines.open_engine("vlm", tiny_checkpoint, tokenizer, max_length=160)
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+def test_vllm_writes_what_transformers_writes(tiny_checkpoint, tokenizer, prompts, greedy):
+    pytest.importorskip("vllm")
+    vllm = engines.open_engine("vllm", tiny_checkpoint, tokenizer, max_length=160)
+    try:
+        assert vllm.name == "vllm", "vLLM is installed but did not start"
+        found = vllm.generate([Request(p) for p in prompts], SAMPLING)
+        # fp32 on both sides: only near-ties can turn, and a turned token changes what follows.
+        same = sum(a == b for a, b in zip(found, greedy, strict=True))
+        assert same >= 0.9 * len(prompts)
+        requests = [Request(p, seed) for p in prompts for seed in (1, 2)]
+        drawn = vllm.generate(requests, SAMPLING)
+        assert drawn[0::2] != drawn[1::2]
+        again = vllm.generate(requests[::-1], SAMPLING)[::-1]
+        assert sum(a == b for a, b in zip(drawn, again, strict=True)) >= 0.9 * len(requests)
+    finally:
+        vllm.close()
+
+
+class Server(ThreadingHTTPServer):
+    """Completions by an engine; ``failures`` are status codes to answer first."""
+
+    def __init__(self, engine, served=("tiny",)):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.engine, self.served = engine, served
+        self.failures: list[int] = []
+        self.bodies: list[dict] = []
+        self.lock = threading.Lock()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status: int, body: dict) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        # The client's own back-off would wait half a second and more.
+        self.send_header("retry-after-ms", "1")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self):
+        assert self.path == "/v1/models"
+        models = [{"id": m, "object": "model"} for m in self.server.served]
+        self.answer(200, {"object": "list", "data": models})
+
+    def do_POST(self):
+        assert self.path == "/v1/completions"
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.bodies.append(body)
+            if self.server.failures:
+                self.answer(self.server.failures.pop(), {"error": {"message": "scripted"}})
+                return
+            sampling = Sampling(body["max_tokens"], body["temperature"], body.get("top_k", 1))
+            request = Request(body["prompt"], body.get("seed"))
+            (done,) = self.server.engine.generate([request], sampling)
+        choice = {
+            "index": 0,
+            "text": done.text,
+            "finish_reason": "stop" if done.finished else "length",
+            "logprobs": None,
+        }
+        usage = {"completion_tokens": done.tokens, "prompt_tokens": 1, "total_tokens": 1}
+        reply = {"id": "1", "object": "text_completion", "created": 0, "model": body["model"]}
+        self.answer(200, reply | {"choices": [choice], "usage": usage})
+
+
+@pytest.fixture
+def server(engine):
+    server = Server(engine)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_server_writes_what_its_engine_writes(server, engine, tiny_checkpoint, prompts):
+    requests = [Request(p, seed) for p in prompts[:8] for seed in (None, 7)]
+    expected = engine.generate(requests, SAMPLING)
+    client = engines.open_engine(server.address, tiny_checkpoint, None, max_length=160)
+    assert client.generate(requests, SAMPLING) == expected
+    assert any(not c.finished for c in expected) or all(c.finished for c in expected)
+    sent = next(b for b in server.bodies if b.get("seed") == 7)
+    assert (sent["top_k"], sent["temperature"]) == (100, 1.0)
+    client.close()
+
+
+def test_a_busy_server_is_asked_again_and_a_broken_one_named(server, tiny_checkpoint, prompts):
+    client = engines.open_engine(server.address + "/v1", tiny_checkpoint, None, max_length=160)
+    server.failures = [503, 429]
+    assert len(client.generate([Request(prompts[0])], SAMPLING)) == 1
+    assert len(server.bodies) == 3
+    server.failures = [500] * 10
+    with pytest.raises(UserError, match=f"the server {server.address}/v1 did not answer.*scripted"):
+        client.generate([Request(prompts[0])], SAMPLING)
+    server.failures = [400]
+    with pytest.raises(UserError, match="scripted"):
+        client.generate([Request(prompts[0])], SAMPLING)
+
+
+def test_a_server_with_several_models_must_name_ours(server, tiny_checkpoint):
+    server.served = ("one", "two")
+    with pytest.raises(UserError, match="serves one, two; expected one model, or one called"):
+        engines.open_engine(server.address, tiny_checkpoint, None, max_length=160)
+    server.served = ("one", str(tiny_checkpoint))
+    client = engines.open_engine(server.address, tiny_checkpoint, None, max_length=160)
+    assert client._model == str(tiny_checkpoint)
