@@ -1,0 +1,139 @@
+"""From sample rows to training examples, and what is refused."""
+
+import pytest
+
+from aigq import warehouse
+from aigq.settings import UserError
+from training.base.tokenizer import train_tokenizer
+from training.il_sft.samples import make_samples, read_rows
+from training.workspace import Snapshot
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(["red shoes", "gift card"] * 3, vocab_size=420, max_behaviors=50)
+
+
+def read(home, limit=1000, seed=1):
+    con = warehouse.connect(home, read_only=True)
+    newest = warehouse.current_snapshot(con)
+    con.close()
+    with Snapshot(home, newest) as snapshot:
+        return read_rows(snapshot, "direct", limit=limit, seed=seed)
+
+
+def make(rows, tokenizer, **changes):
+    arguments = {
+        "prompt_style": "compressed",
+        "max_prompt_tokens": 2000,
+        "max_target_tokens": 100,
+        "day_start_share": 0.0,
+        "heldout_share": 0.0,
+        "seed": 1,
+    }
+    return make_samples(rows, tokenizer, **(arguments | changes))
+
+
+ROW = {
+    "session_id": "r1",
+    "user_id": "u1",
+    "age_band": "25-34",
+    "gender": None,
+    "region": "north",
+    "behaviors": [
+        {"days_ago": 2, "action": "search", "content_text": "red shoes", "content_key": "query:x"},
+        {"days_ago": 0, "action": "order", "content_text": "Red shoe", "content_key": "item:1"},
+    ],
+    "labels": ["gift card", "red shoes"],
+    "is_replayed": False,
+    "user_hash": "80000000",
+}
+
+
+def test_one_sample_by_hand(tokenizer):
+    (example,) = make([ROW], tokenizer).train
+    prompt, target = (
+        example.input_ids[: example.target_start],
+        example.input_ids[example.target_start :],
+    )
+    assert tokenizer.decode(prompt) == (
+        "25-34||north\n1|<2_day_ago>|<search>|red shoes\n2|<0_day_ago>|<order>|Red shoe\n<hints>"
+    )
+    assert tokenizer.decode(target) == "gift card\nred shoes<|endoftext|>"
+    assert example.labels == [-100] * len(prompt) + target
+
+
+def test_day_start_drops_the_same_day_only(tokenizer):
+    (example,) = make([ROW], tokenizer, day_start_share=1.0).train
+    assert tokenizer.decode(example.input_ids[: example.target_start]) == (
+        "25-34||north\n1|<2_day_ago>|<search>|red shoes\n<hints>"
+    )
+    whole, cut = (make([ROW] * 400, tokenizer, day_start_share=share).train for share in (0.0, 0.3))
+    changed = sum(a != b for a, b in zip(whole, cut, strict=True))
+    assert 80 < changed < 160
+
+
+def test_training_split_only_in_an_order_of_the_seed(shop_home):
+    rows = read(shop_home)
+    assert len(rows) == 100
+    assert not any(row["session_id"].endswith("-10") for row in rows)
+    order = [row["session_id"] for row in rows]
+    assert order == [row["session_id"] for row in read(shop_home)] != sorted(order)
+    assert order[:10] == [row["session_id"] for row in read(shop_home, limit=10)]
+    assert order != [row["session_id"] for row in read(shop_home, seed=2)]
+
+
+def test_users_are_held_out_whole(shop_home, tokenizer):
+    rows = read(shop_home)
+    samples = make(rows, tokenizer, heldout_share=0.3)
+    counts = samples.counts
+    assert counts["samples_read"] == 100
+    assert counts["samples_train"] + counts["samples_heldout"] == 100
+    assert 10 < counts["samples_heldout"] < 50
+    held = {row["user_id"] for row in rows if int(row["user_hash"], 16) < 0.3 * 16**8}
+    assert sum(row["user_id"] in held for row in rows) == counts["samples_heldout"]
+
+
+def test_long_targets_are_dropped_and_counted(tokenizer):
+    long = ROW | {"labels": ["gift card"] * 60}
+    samples = make([ROW] * 30 + [long], tokenizer)
+    assert len(samples.train) == 30
+    assert samples.counts["samples_target_too_long"] == 1
+    with pytest.raises(UserError, match="10 of 40 label lists have more than 100 tokens"):
+        make([ROW] * 30 + [long] * 10, tokenizer)
+
+
+def test_nothing_left(tokenizer):
+    with pytest.raises(UserError, match="none of 1 samples is left"):
+        make([ROW], tokenizer, heldout_share=0.9)
+
+
+SAMPLES = "lake.samples.samples_direct"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (f"DELETE FROM {SAMPLES} WHERE split = 'train'", "no row with split 'train'"),
+        (
+            f"UPDATE {SAMPLES} SET labels = [] WHERE session_id = 'r3-7'",
+            "1 training rows of samples.samples_direct have no label",
+        ),
+        (
+            f"UPDATE {SAMPLES} SET labels = NULL WHERE user_id = 'u3'",
+            "2 training rows of samples.samples_direct have no label",
+        ),
+        (
+            f"UPDATE {SAMPLES} SET labels = ['red shoes', ' '] WHERE session_id = 'r3-7'",
+            "session r3-7 has an empty label",
+        ),
+        (
+            f"UPDATE {SAMPLES} SET split = 'train' WHERE session_id = 'r4-10'",
+            "session r4-10 has split 'train' but starts after the end",
+        ),
+    ],
+)
+def test_degenerate_samples_are_refused(own_home, change, message):
+    warehouse.write(own_home, lambda con: con.execute(change))
+    with pytest.raises(UserError, match=message):
+        read(own_home)

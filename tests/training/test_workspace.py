@@ -1,0 +1,43 @@
+"""A training run finds its own past again, and nobody else's."""
+
+import pytest
+
+from aigq import jobs, warehouse
+from aigq.settings import UserError
+from training.workspace import Snapshot, already_published, open_workspace
+
+
+def test_interrupted_run_keeps_its_snapshot(own_home):
+    with jobs.job(own_home, "train x", {}) as run, open_workspace(run, "x", {"lr": 1}) as first:
+        assert first.snapshot == run.snapshot_read
+    # The lake moves on; the rerun still reads what the first attempt read.
+    warehouse.write(own_home, lambda con: con.execute("DELETE FROM lake.samples.samples_direct"))
+    with jobs.job(own_home, "train x", {}) as run:
+        with open_workspace(run, "x", {"lr": 1}) as again:
+            assert again == first
+            assert run.metrics["snapshot"] == first.snapshot < run.snapshot_read
+            with Snapshot(own_home, again.snapshot) as snapshot:
+                rows = snapshot.rows("select * from {s}", {"s": "samples.samples_direct"})
+                assert len(rows) == 150
+        with open_workspace(run, "x", {"lr": 2}) as other:
+            assert other.path != first.path
+            assert other.snapshot == run.snapshot_read
+            assert already_published(own_home, "x", other) is None
+
+
+def test_two_processes_do_not_share_a_workspace(own_home):
+    with (
+        jobs.job(own_home, "train x", {}) as run,
+        open_workspace(run, "x", {}),
+        pytest.raises(UserError, match="another process is training"),
+        open_workspace(run, "x", {}),
+    ):
+        pass
+
+
+def test_missing_table_names_the_build(own_home):
+    with (
+        Snapshot(own_home, 1) as snapshot,
+        pytest.raises(UserError, match=r"snapshot 1 lacks samples\.samples_direct.*dbt build"),
+    ):
+        snapshot.rows("select * from {s}", {"s": "samples.samples_direct"})
