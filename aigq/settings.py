@@ -83,12 +83,15 @@ class Settings(BaseModel):
         """
         values: dict[str, Any] = {}
         if recipe is not None:
-            values = yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}
+            try:
+                values = yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise UserError(f"{recipe}: not valid YAML: {error}") from None
             if not isinstance(values, dict):
                 raise UserError(f"{recipe}: expected a mapping of settings, got {values!r}")
             for key in values:
                 if key not in cls.model_fields:
-                    raise UserError(f"{recipe}: unknown setting {key!r}{_nearest(key, cls)}")
+                    raise UserError(f"{recipe}: unknown setting {key!r}{_nearest(str(key), cls)}")
         values |= {k: v for k, v in (overrides or {}).items() if v is not None}
         try:
             return cls(**values)
