@@ -2,7 +2,8 @@
 
 The warehouse is a DuckLake whose catalog is a SQLite file, so that analysts read while jobs write.
 SQLite lets one process commit at a time: every writer uses one short transaction and tries again
-when it finds the catalog locked or its snapshot overtaken (:func:`write`).
+when it finds the catalog locked or its snapshot overtaken (:func:`write`). Copy or move a home
+as a whole: ``catalog.sqlite-wal`` belongs to it.
 """
 
 import random
@@ -63,8 +64,10 @@ def attach_sql(home: Home, *, read_only: bool = False) -> str:
     opens all the same.
     """
     options = f"DATA_PATH {_literal(home.lake_data)}, OVERRIDE_DATA_PATH true"
-    if read_only:
-        options += ", READ_ONLY"
+    # Write-ahead logging, which stays with the file: readers and writers then do not wait for each
+    # other. Without it a commit that meets a reader for 5 s fails, and DuckDB leaks a lock that
+    # shuts everyone out until the process ends.
+    options += ", READ_ONLY" if read_only else ", META_JOURNAL_MODE 'WAL'"
     return f"ATTACH {_literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({options})"
 
 

@@ -1,0 +1,182 @@
+"""The lake: several processes at once, all or nothing, at whatever path it lies."""
+
+import shutil
+import subprocess
+import sys
+
+import duckdb
+import pytest
+
+from aigq import warehouse
+from aigq.settings import Home, UserError
+from aigq.tables import JOB_TABLES, RAW_TABLES
+
+_WRITER = """
+import sys
+from pathlib import Path
+from aigq import warehouse
+from aigq.settings import Home
+
+name = sys.argv[2]
+for number in range(int(sys.argv[3])):
+    warehouse.write(Home(Path(sys.argv[1])), lambda con: con.execute(
+        "INSERT INTO lake.raw.users (user_id, region) VALUES (?, ?), (?, ?)",
+        [f"{name}-{number}-a", name, f"{name}-{number}-b", name]))
+"""
+
+
+def _count(home: Home) -> int:
+    con = warehouse.connect(home, read_only=True)
+    try:
+        return con.execute("SELECT count(*) FROM raw.users").fetchone()[0]
+    finally:
+        con.close()
+
+
+def test_a_new_lake_holds_every_table_empty_and_keeps_what_is_there(home):
+    con = warehouse.connect(home)
+    for name in RAW_TABLES | JOB_TABLES:
+        assert warehouse.table_exists(con, name)
+        assert con.execute(f"SELECT count(*) FROM lake.{name}").fetchone() == (0,)
+    assert not warehouse.table_exists(con, "raw.nothing")
+    con.execute("INSERT INTO raw.users (user_id) VALUES ('a')")
+    con.execute("DROP TABLE raw.items")
+    con.close()
+    warehouse.ensure_lake(home)
+    assert _count(home) == 1
+    con = warehouse.connect(home, read_only=True)
+    assert warehouse.table_exists(con, "raw.items")
+    con.close()
+
+
+def test_no_lake_is_an_error_that_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match=f"no lake at {tmp_path}: run `aigq ingest` first"):
+        warehouse.connect(Home(tmp_path))
+
+
+def test_connections_are_in_utc_and_know_the_functions(home):
+    con = warehouse.connect(home, read_only=True)
+    assert con.execute(
+        "SELECT current_setting('TimeZone'), normalize_query(' A  b'), normalize_query(NULL)"
+    ).fetchone() == ("UTC", "a b", None)
+    with pytest.raises(duckdb.Error, match="read-only"):
+        con.execute("INSERT INTO raw.users (user_id) VALUES ('a')")
+    con.close()
+
+
+def test_writers_at_once_all_succeed_while_a_reader_sees_whole_transactions(home):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", _WRITER, str(home.root), name, "6"])
+        for name in ("left", "right")
+    ]
+    seen = [0]
+    while any(writer.poll() is None for writer in writers):
+        seen.append(_count(home))
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert _count(home) == 2 * 2 * 6
+    assert seen == sorted(seen)
+    assert all(count % 2 == 0 for count in seen)
+    assert len(set(seen)) > 2, "the reader never saw the lake between two commits"
+
+
+def test_a_write_is_all_or_nothing(home):
+    def fails(con):
+        con.execute("INSERT INTO lake.raw.users (user_id) VALUES ('a')")
+        con.execute("INSERT INTO lake.meta.runs (run_id) VALUES ('r')")
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        warehouse.write(home, fails)
+    assert _count(home) == 0
+
+
+def test_a_reader_in_the_middle_of_a_transaction_holds_up_nobody(home):
+    """With SQLite's rollback journal the commit failed after 5 s and left the lake locked for every
+    process until this one ended; hence write-ahead logging."""
+    reader = warehouse.connect(home, read_only=True)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM raw.users").fetchone() == (0,)
+    attempts = []
+
+    def work(con):
+        attempts.append(1)
+        con.execute("INSERT INTO lake.raw.users (user_id) VALUES ('a')")
+
+    warehouse.write(home, work)
+    assert len(attempts) == 1
+    assert _count(home) == 1
+    # It goes on seeing what it saw.
+    assert reader.execute("SELECT count(*) FROM raw.users").fetchone() == (0,)
+    reader.close()
+
+
+def test_a_write_that_was_overtaken_is_run_again_from_the_start(home):
+    warehouse.write(
+        home, lambda con: con.execute("INSERT INTO lake.raw.users (user_id) VALUES ('a')")
+    )
+    attempts = []
+
+    def slow(con):
+        con.execute("UPDATE lake.raw.users SET region = concat(region, 'slow')")
+        if not attempts:
+            # Another writer changes the same row and commits first.
+            warehouse.write(
+                home, lambda c: c.execute("UPDATE lake.raw.users SET region = 'quick '")
+            )
+        attempts.append(1)
+
+    warehouse.write(home, slow)
+    assert len(attempts) == 2
+    con = warehouse.connect(home, read_only=True)
+    assert con.execute("SELECT region FROM raw.users").fetchall() == [("quick slow",)]
+    con.close()
+
+
+def test_a_mistake_in_a_write_is_not_tried_again(home):
+    attempts = []
+
+    def wrong(con):
+        attempts.append(1)
+        con.execute("INSERT INTO lake.raw.nothing VALUES (1)")
+
+    with pytest.raises(duckdb.CatalogException):
+        warehouse.write(home, wrong)
+    assert len(attempts) == 1
+
+
+def test_a_moved_home_opens(home, tmp_path):
+    many = "INSERT INTO lake.raw.users (user_id) SELECT i::VARCHAR FROM range(5000) AS t(i)"
+    # More rows than DuckLake keeps inside the catalog: their file must be found too.
+    warehouse.write(home, lambda con: con.execute(many))
+    assert list(home.lake_data.rglob("*.parquet"))
+    moved = Home(tmp_path.parent / f"{tmp_path.name} it's moved")
+    shutil.move(home.root, moved.root)
+    assert _count(moved) == 5000
+    warehouse.write(moved, lambda con: con.execute(many))
+    assert _count(moved) == 10_000
+    assert not home.root.exists()
+
+
+def test_old_snapshots_can_be_read_again(home):
+    con = warehouse.connect(home)
+    before = warehouse.current_snapshot(con)
+    con.execute("INSERT INTO raw.users (user_id) VALUES ('a')")
+    assert warehouse.current_snapshot(con) == before + 1
+    at_before = con.execute(f"SELECT count(*) FROM raw.users AT (VERSION => {before})")
+    assert at_before.fetchone() == (0,)
+    con.close()
+
+
+def test_export_parquet_replaces_the_file_whole_or_not_at_all(home, tmp_path):
+    con = warehouse.connect(home, read_only=True)
+    path = tmp_path / "out" / "rows.parquet"
+    assert warehouse.export_parquet(con, "SELECT i FROM range(3) AS t(i)", path) == 3
+    with pytest.raises(duckdb.Error):
+        warehouse.export_parquet(
+            con, "SELECT CASE WHEN i < 300000 THEN i ELSE error('x') END AS i"
+            " FROM range(400000) AS t(i)", path)  # fmt: skip
+    assert con.execute(f"SELECT list(i) FROM '{path}'").fetchone() == ([0, 1, 2],)
+    assert warehouse.export_parquet(con, "SELECT 7 AS i", path) == 1
+    assert con.execute(f"SELECT list(i) FROM '{path}'").fetchone() == ([7],)
+    assert [p.name for p in path.parent.iterdir()] == ["rows.parquet"]
+    con.close()
