@@ -9,7 +9,7 @@ from aigq import warehouse
 from aigq.settings import Home
 
 COLORS = ["red", "blue", "green", "black", "white"]
-THINGS = ["shoes", "lamp", "kettle", "scarf", "chair", "phone case", "backpack", "mug"]
+THINGS = ["shoes", "lamp", "kettle", "scarf", "chair", "phone case", "backpack", "camera"]
 
 _BEHAVIORS = "STRUCT(days_ago INTEGER, action VARCHAR, content_text VARCHAR, content_key VARCHAR)[]"
 
@@ -135,3 +135,25 @@ def shop_home(tmp_path_factory) -> Home:
 def own_home(tmp_path) -> Home:
     """A shop that the test may change."""
     return build_shop(tmp_path / "shop")
+
+
+TINY_BASE = """
+    train base --vocab-size 500 --steps 20 --batch-tokens 512 --hidden-size 32 --layers 2
+    --heads 2 --head-dim 16 --intermediate-size 64
+"""
+
+
+@pytest.fixture(scope="session")
+def based_shop(tmp_path_factory) -> Path:
+    """A shop with a base model (trained for seconds); copy it before changing it."""
+    from click.testing import CliRunner
+
+    from aigq.cli import main
+
+    root = tmp_path_factory.mktemp("based") / "shop"
+    build_shop(root)
+    result = CliRunner(env={"AIGQ_HOME": str(root)}).invoke(
+        main, TINY_BASE.split(), catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    return root

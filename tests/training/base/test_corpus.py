@@ -166,8 +166,9 @@ def test_prompt_fields_are_single_tokens(tokenizer):
 def test_training_days_only(own_home):
     def later(con):
         con.execute(
-            "INSERT INTO lake.behavior.behaviors VALUES ('u1', TIMESTAMPTZ '2026-03-10 00:00:00+00',"
-            " 'search', 'query:from the future', 'from the future', NULL),"
+            "INSERT INTO lake.behavior.behaviors VALUES"
+            " ('u1', TIMESTAMPTZ '2026-03-10 00:00:00+00', 'search', 'query:from the future',"
+            " 'from the future', NULL),"
             " ('u1', TIMESTAMPTZ '2026-03-10 01:00:00+00', 'item_click', 'item:new', 'New', NULL)"
         )
         con.execute("INSERT INTO lake.items.item_texts VALUES ('new', 'New', 'rule', NULL)")
