@@ -147,7 +147,7 @@ def _as_lake(con, table: str, rows: list[dict]) -> list[tuple]:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data(), st.sampled_from(sorted(ROWS)))
 def test_any_rows_in_any_split_end_as_in_the_reference(data, table):
     runs = data.draw(st.lists(st.lists(st.lists(ROWS[table], max_size=8), max_size=3), max_size=3))
