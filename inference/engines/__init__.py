@@ -1,6 +1,6 @@
 """Text generation: one protocol, three engines.
 
-``vllm``          vLLM in this machine's processes, on the CPU or a GPU.
+``vllm``          vLLM on this machine, on the CPU or a GPU.
 ``transformers``  batched ``generate`` of transformers; what runs where vLLM cannot.
 ``http://...``    an OpenAI-compatible completions server that serves the same checkpoint.
 

@@ -1,6 +1,7 @@
 """Engines: the same lists from all of them, whatever the batches."""
 
 import json
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,15 +101,47 @@ def test_a_special_token_inside_is_no_list(tokenizer):
     assert parse_list(stained.text, finished=stained.finished).error == "invalid_text"
 
 
-def test_without_vllm_says_so_and_uses_transformers(
-    tiny_checkpoint, tokenizer, prompts, greedy, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("worker", "reason"),
+    [
+        ("raise RuntimeError('no CPU backend')", "RuntimeError: no CPU backend"),
+        ("import os; os.kill(os.getpid(), 4)", "its process was ended by SIGILL"),
+        ("import os; os._exit(3)", "its process ended with code 3"),
+    ],
+)
+def test_where_vllm_cannot_start_transformers_does(
+    tiny_checkpoint, tokenizer, prompts, greedy, monkeypatch, capsys, tmp_path, worker, reason
 ):
-    monkeypatch.setitem(sys.modules, "vllm", None)  # import vllm raises ImportError
+    pytest.importorskip("vllm")
+
+    # A worker that fails as vLLM does on a machine it cannot use.
+    (tmp_path / "broken_worker.py").write_text(worker)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("inference.engines.vllm.WORKER", "broken_worker")
     found = engines.open_engine("vllm", tiny_checkpoint, tokenizer, max_length=160)
     assert found.name == "transformers"
     (line,) = [x for x in capsys.readouterr().err.splitlines() if "cannot start" in x]
-    assert line.startswith("vLLM cannot start here (") and line.endswith("with transformers")
+    assert line == f"vLLM cannot start here ({reason}): generating with transformers"
     assert found.generate([Request(prompts[0])], SAMPLING) == greedy[:1]
+
+
+def test_the_vllm_worker_ends_with_its_job():
+    """A killed job closes the worker's stdin; vLLM's own processes would go on for ever."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "inference.engines.vllm_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    worker.stdin.close()
+    assert worker.wait(60) == 0
+    worker.stdout.close()
+
+
+def test_without_vllm_installed(tiny_checkpoint, tokenizer, monkeypatch, capsys):
+    monkeypatch.setattr("inference.engines.vllm.find_spec", lambda _: None)
+    found = engines.open_engine("vllm", tiny_checkpoint, tokenizer, max_length=160)
+    assert found.name == "transformers"
+    assert "vLLM cannot start here (it is not installed)" in capsys.readouterr().err
 
 
 def test_unknown_engine(tiny_checkpoint, tokenizer):
@@ -120,6 +153,8 @@ def test_unknown_engine(tiny_checkpoint, tokenizer):
 @pytest.mark.timeout(300)
 def test_vllm_writes_what_transformers_writes(tiny_checkpoint, tokenizer, prompts, greedy):
     pytest.importorskip("vllm")
+    import feast.infra.offline_stores.duckdb  # noqa: F401  (what it loads, vLLM trips over)
+
     vllm = engines.open_engine("vllm", tiny_checkpoint, tokenizer, max_length=160)
     try:
         assert vllm.name == "vllm", "vLLM is installed but did not start"
@@ -134,6 +169,7 @@ def test_vllm_writes_what_transformers_writes(tiny_checkpoint, tokenizer, prompt
         assert sum(a == b for a, b in zip(drawn, again, strict=True)) >= 0.9 * len(requests)
     finally:
         vllm.close()
+    assert vllm._worker.returncode == 0
 
 
 class Server(ThreadingHTTPServer):
