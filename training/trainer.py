@@ -25,6 +25,7 @@ from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from aigq.settings import UserError
+from training.optimizer import MuonAdamW
 
 MASKED = -100
 
@@ -44,9 +45,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Optimization:
-    """How to train: AdamW, linear warm-up over ``warmup_share`` of the steps, then cosine decay."""
+    """How to train: linear warm-up over ``warmup_share`` of the steps, then cosine decay.
+
+    AdamW, or where ``muon_learning_rate`` is given Muon on the layers' matrices (see MuonAdamW).
+    """
 
     learning_rate: float
+    muon_learning_rate: float | None
     warmup_share: float
     weight_decay: float
     checkpoint_steps: int
@@ -86,8 +91,11 @@ def target_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 class ListTrainer(SFTTrainer):
     """See the module's docstring. ``plan``: indices of the examples of every step."""
 
-    def __init__(self, *args: Any, plan: Sequence[Sequence[int]], **kwargs: Any):
+    def __init__(
+        self, *args: Any, plan: Sequence[Sequence[int]], muon_learning_rate: float | None, **kwargs
+    ):
         self._plan = plan
+        self._muon_learning_rate = muon_learning_rate
         self._checkpoints_at: str | None = None
         super().__init__(*args, **kwargs)
 
@@ -96,6 +104,21 @@ class ListTrainer(SFTTrainer):
             self.train_dataset, batch_sampler=list(self._plan), collate_fn=self.data_collator
         )
         return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        if self._muon_learning_rate is None or self.optimizer is not None:
+            return super().create_optimizer(model)
+        model = self.model if model is None else model
+        tables = [model.get_input_embeddings(), model.get_output_embeddings()]
+        self.optimizer = MuonAdamW(
+            [p for p in model.parameters() if p.requires_grad],
+            [table.weight for table in tables],
+            muon_learning_rate=self._muon_learning_rate,
+            learning_rate=self.args.learning_rate,
+            weight_decay=self.args.weight_decay,
+            betas=(self.args.adam_beta1, self.args.adam_beta2),
+        )
+        return self.optimizer
 
     def compute_loss(
         self, model, inputs, return_outputs=False, num_items_in_batch=None
@@ -184,6 +207,9 @@ def train(
     """
     for partial in work.glob(".partial"):
         shutil.rmtree(partial)
+    if not torch.cuda.is_available():
+        # On CPU, at list lengths, plain matrix products beat the fused attention kernel by a fifth.
+        model.set_attn_implementation("eager")
     dataset = Dataset.from_dict(
         {"input_ids": [e.input_ids for e in examples], "labels": [e.labels for e in examples]}
     )
@@ -191,6 +217,7 @@ def train(
         model=model,
         args=_arguments(how, len(plan), work),
         plan=plan,
+        muon_learning_rate=how.muon_learning_rate,
         train_dataset=dataset,
         processing_class=tokenizer,
         data_collator=DataCollatorForLanguageModeling(tokenizer.pad_token_id),

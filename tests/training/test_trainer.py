@@ -1,7 +1,6 @@
 """The trainer: which tokens count, and that a killed run ends like one that was left alone."""
 
 import math
-import shutil
 
 import pytest
 import torch
@@ -49,6 +48,7 @@ def how(**changes) -> Optimization:
     return Optimization(
         **{
             "learning_rate": 1e-2,
+            "muon_learning_rate": None,
             "warmup_share": 0.1,
             "weight_decay": 0.1,
             "checkpoint_steps": 4,
@@ -138,16 +138,18 @@ def assert_same_weights(one, other):
         assert torch.equal(a, b), name
 
 
-@pytest.mark.parametrize("lora", [False, True])
-def test_stopped_and_resumed_equals_uninterrupted(tokenizer, tmp_path, lora):
-    whole, metrics = run(tokenizer, tmp_path / "whole", lora=lora)
+@pytest.mark.parametrize(
+    "settings", [{}, {"lora": True}, {"muon_learning_rate": 0.02}], ids=["adamw", "lora", "muon"]
+)
+def test_stopped_and_resumed_equals_uninterrupted(tokenizer, tmp_path, settings):
+    whole, metrics = run(tokenizer, tmp_path / "whole", **settings)
     assert metrics["steps"] == 14
 
     for stop in (6, 9):  # two steps and one step past a checkpoint
         with pytest.raises(KeyboardInterrupt):
-            run(tokenizer, tmp_path / "cut", callbacks=[StopAt(stop)], lora=lora)
+            run(tokenizer, tmp_path / "cut", callbacks=[StopAt(stop)], **settings)
     assert [p.name for p in checkpoints(tmp_path / "cut")] == ["checkpoint-8"]
-    resumed, again = run(tokenizer, tmp_path / "cut", lora=lora)
+    resumed, again = run(tokenizer, tmp_path / "cut", **settings)
     assert_same_weights(whole, resumed)
     assert again["target_tokens"] == metrics["target_tokens"]
 
@@ -188,7 +190,22 @@ def test_training_learns_and_seed_matters(tokenizer, tmp_path):
 def test_divergence_is_an_error(tokenizer, tmp_path):
     with pytest.raises(UserError, match="diverged at step 25"):
         run(tokenizer, tmp_path, steps=30, learning_rate=float("inf"))
-    shutil.rmtree(tmp_path)
+
+
+def test_muon_trains_matrices_only_and_every_parameter_moves(tokenizer, tmp_path):
+    fresh = dict(make_model(tokenizer).named_parameters())
+    adamw, _ = run(tokenizer, tmp_path / "adamw", steps=1)
+    muon, _ = run(tokenizer, tmp_path / "muon", steps=1, muon_learning_rate=0.02)
+    adamw = dict(adamw.named_parameters())
+    for name, parameter in muon.named_parameters():
+        assert not torch.equal(parameter, fresh[name]), name
+        is_matrix = parameter.ndim == 2 and "embed" not in name
+        # The same AdamW on the rest, in another grouping: equal up to rounding.
+        assert torch.allclose(parameter, adamw[name], rtol=0, atol=1e-6) != is_matrix, name
+        if is_matrix:
+            # Muon's update is near orthogonal: its singular values are alike, AdamW's are not.
+            values = torch.linalg.svdvals((parameter - fresh[name]).detach())
+            assert values[0] < 3 * values.median(), name
 
 
 def test_no_heldout_examples(tokenizer):

@@ -5,7 +5,7 @@ Only what was known in the training days is read. Every fiftieth query and item 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,7 +186,7 @@ def copy_examples(
     count: int,
     max_lines: int,
     day_start_share: float,
-    seed: int,
+    seed: Sequence[int],
     heldout: bool,
 ) -> list[Example]:
     """``count`` contexts of lines drawn from all users at random, with their queries as the list.
@@ -195,7 +195,7 @@ def copy_examples(
     from the whole range of day tokens, so that none is met for the first time later on; a
     ``day_start_share`` of the contexts holds no <0_day_ago>, as at the start of a day.
     """
-    rng = np.random.default_rng([seed, int(heldout)])
+    rng = np.random.default_rng(seed)
     pool = [line for line in shop.lines if is_heldout(line.content_key) == heldout]
     searches = [line for line in pool if line.query is not None]
     if not searches:
@@ -232,23 +232,8 @@ def list_examples(
     ]
 
 
-def examples_by_task(
-    shop: ShopText, tokenizer: Any, settings: Any, *, copies: int, heldout: bool
-) -> Mapping[str, list[Example]]:
-    """Examples of the three tasks: ``text``, ``pairs``, ``copy``."""
-    texts = [t for k, t in shop.queries if is_heldout(k) == heldout]
-    texts += [t for k, t in shop.items.items() if is_heldout(k) == heldout]
-    order = np.random.default_rng(settings.seed).permutation(len(texts))
-    return {
-        "text": text_examples([texts[i] for i in order], tokenizer),
-        "pairs": pair_examples(shop, tokenizer, heldout=heldout),
-        "copy": copy_examples(
-            shop,
-            tokenizer,
-            count=copies,
-            max_lines=settings.copy_max_lines,
-            day_start_share=settings.day_start_share,
-            seed=settings.seed,
-            heldout=heldout,
-        ),
-    }
+def shuffled_texts(shop: ShopText, *, seed: int, heldout: bool) -> list[str]:
+    """Query and item texts, held out or not, in a seeded order."""
+    texts = [text for key, text in shop.queries if is_heldout(key) == heldout]
+    texts += [text for key, text in shop.items.items() if is_heldout(key) == heldout]
+    return [texts[i] for i in np.random.default_rng(seed).permutation(len(texts))]

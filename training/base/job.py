@@ -13,11 +13,13 @@ pretrained model.
 from typing import Any
 
 import click
-import numpy as np
 from pydantic import Field
 
 from aigq import jobs
-from aigq.settings import Home, Settings, UserError, recipe_path, settings_options
+from aigq.settings import Home, Settings, recipe_path, settings_options
+
+# Lines of the copy curriculum are drawn from this many behaviours.
+_MAX_LINES_READ = 100_000
 
 
 class BaseSettings(Settings):
@@ -31,13 +33,16 @@ class BaseSettings(Settings):
     intermediate_size: int = Field(384, ge=8, description="Width of the feed-forward layers.")
     steps: int = Field(1000, ge=1, description="Optimiser steps.")
     batch_tokens: int = Field(2048, ge=64, description="Tokens of a step, padding counted.")
-    text_share: float = Field(0.15, ge=0, le=1, description="Share of steps on plain text.")
+    text_share: float = Field(0.1, ge=0, le=1, description="Share of steps on plain text.")
     pair_share: float = Field(0.15, ge=0, le=1, description="Share of steps on item to queries.")
     copy_max_lines: int = Field(40, ge=1, description="Longest context of the copy curriculum.")
     day_start_share: float = Field(
         0.5, ge=0, le=1, description="Share of copy contexts without <0_day_ago>."
     )
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
+    muon_learning_rate: float | None = Field(
+        0.02, gt=0, description="Peak rate of Muon on the weight matrices, else AdamW for all."
+    )
     warmup_share: float = Field(0.05, ge=0, le=1, description="Share of steps that warm up.")
     weight_decay: float = Field(0.05, ge=0, description="AdamW weight decay.")
     checkpoint_steps: int = Field(200, ge=1, description="Steps between checkpoints.")
@@ -61,11 +66,8 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
 
     Raises :class:`UserError` where the shop has no text to learn from.
     """
-    from training.base.corpus import (
-        examples_by_task,
-        read_shop_text,
-        tokenizer_texts,
-    )
+    from training.base.corpus import read_shop_text, tokenizer_texts
+    from training.base.curriculum import heldout_examples, training_plan
     from training.base.tokenizer import train_tokenizer
     from training.export import finish_published, publish, save_merged
     from training.trainer import Optimization, heldout_loss, train
@@ -75,25 +77,25 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
     with open_workspace(run, "base", identity) as work:
         if published := already_published(run.home, "base", work):
             return finish_published(run, work, published)
-        copies = settings.steps * settings.batch_tokens // 128
         with Snapshot(run.home, work.snapshot) as snapshot:
-            shop = read_shop_text(snapshot, line_count=20 * copies, seed=settings.seed)
-        _note_read(run, shop)
+            shop = read_shop_text(snapshot, line_count=_MAX_LINES_READ, seed=settings.seed)
+        run.read("behavior.behaviors, distinct searches", len(shop.queries))
+        run.read("items.item_texts", len(shop.items))
+        run.read("samples.item_queries, items", len(shop.item_queries))
         tokenizer = train_tokenizer(
             tokenizer_texts(shop),
             vocab_size=settings.vocab_size,
             max_behaviors=shop.max_behaviors,
         )
-        tasks = examples_by_task(shop, tokenizer, settings, copies=copies, heldout=False)
-        examples, plan = mixed_plan(tasks, settings)
-        model = new_model(settings, tokenizer)
+        examples, plan = training_plan(shop, tokenizer, settings)
         model, metrics = train(
-            model,
+            new_model(settings, tokenizer),
             tokenizer,
             examples,
             plan,
             Optimization(
                 learning_rate=settings.learning_rate,
+                muon_learning_rate=settings.muon_learning_rate,
                 warmup_share=settings.warmup_share,
                 weight_decay=settings.weight_decay,
                 checkpoint_steps=settings.checkpoint_steps,
@@ -103,8 +105,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
             work.path,
             title="train base",
         )
-        heldout = examples_by_task(shop, tokenizer, settings, copies=200, heldout=True)
-        for task, held in heldout.items():
+        for task, held in heldout_examples(shop, tokenizer, settings).items():
             metrics[f"heldout_{task}_loss"] = heldout_loss(
                 model, tokenizer, held, batch_tokens=settings.batch_tokens, bf16=work.bf16
             )
@@ -123,37 +124,6 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
                 "metrics": metrics,
             },
         )
-
-
-def mixed_plan(tasks: dict[str, list], settings: BaseSettings) -> tuple[list, list[list[int]]]:
-    """All tasks' examples in one list, and the steps' batches: each of one task, in seeded order.
-
-    A task without examples (a shop without item clicks) gives its steps to the copy curriculum.
-    """
-    from training.batches import plan_batches
-
-    shares = {"text": settings.text_share, "pairs": settings.pair_share}
-    steps = {t: round(s * settings.steps) if tasks[t] else 0 for t, s in shares.items()}
-    steps["copy"] = settings.steps - sum(steps.values())
-    if steps["copy"] < 0:
-        raise UserError("text_share and pair_share add up to more than 1")
-    if not tasks["copy"]:
-        raise UserError("no search outside the held-out ones: too little text to train on")
-    examples: list = []
-    plan: list[list[int]] = []
-    for task, count in steps.items():
-        if count:
-            batches = plan_batches(
-                [len(e.input_ids) for e in tasks[task]],
-                batch_tokens=settings.batch_tokens,
-                steps=count,
-                max_epochs=float("inf"),
-                seed=settings.seed,
-            )
-            plan += [[index + len(examples) for index in batch] for batch in batches]
-            examples += tasks[task]
-    order = np.random.default_rng([settings.seed, 1]).permutation(len(plan))
-    return examples, [plan[i] for i in order]
 
 
 def new_model(settings: BaseSettings, tokenizer: Any) -> Any:

@@ -44,6 +44,9 @@ class SftSettings(Settings):
     max_epochs: float = Field(10, gt=0, description="Passes over the samples at most.")
     batch_tokens: int = Field(2048, ge=64, description="Tokens of a step, padding counted.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    muon_learning_rate: float | None = Field(
+        None, gt=0, description="Peak rate of Muon on the weight matrices, else AdamW for all."
+    )
     warmup_share: float = Field(0.05, ge=0, le=1, description="Share of steps that warm up.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay.")
     lora_rank: int | None = Field(None, ge=1, description="Train LoRA adapters of this rank.")
@@ -119,6 +122,7 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
             plan,
             Optimization(
                 learning_rate=settings.learning_rate,
+                muon_learning_rate=settings.muon_learning_rate,
                 warmup_share=settings.warmup_share,
                 weight_decay=settings.weight_decay,
                 checkpoint_steps=settings.checkpoint_steps,

@@ -74,7 +74,7 @@ def copies(tokenizer, shop=None, **changes):
         "count": 200,
         "max_lines": 12,
         "day_start_share": 0.5,
-        "seed": 1,
+        "seed": [1],
         "heldout": False,
     }
     return copy_examples(shop or make_shop(), tokenizer, **(arguments | changes))
@@ -135,7 +135,7 @@ def test_held_out_text_is_in_no_training_example(tokenizer):
 
 
 def test_same_seed_same_examples(tokenizer):
-    assert copies(tokenizer, seed=4) == copies(tokenizer, seed=4) != copies(tokenizer, seed=5)
+    assert copies(tokenizer, seed=[4]) == copies(tokenizer, seed=[4]) != copies(tokenizer, seed=[5])
 
 
 def test_text_blocks_hold_all_text_and_eos(tokenizer):
