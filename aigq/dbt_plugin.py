@@ -5,6 +5,8 @@ creates the lake, its job tables and the folder of exported features where they 
 registers the SQL functions.
 """
 
+from collections.abc import Callable
+
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
@@ -12,13 +14,33 @@ from aigq import features, jobs, warehouse
 from aigq.settings import Home
 
 
+def _true_after(act: Callable[[], None]) -> Callable[[], bool]:
+    def function() -> bool:
+        act()
+        return True
+
+    return function
+
+
 class Plugin(BasePlugin):
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         home = Home.from_environment()
-        if any(lake.path.startswith("ducklake:sqlite:") for lake in self.creds.attach or ()):
+        local = any(lake.path.startswith("ducklake:sqlite:") for lake in self.creds.attach or ())
+        if local:
             warehouse.ensure_lake(home)
         home.features.mkdir(parents=True, exist_ok=True)
         # What is built here is served by `feast -f`: its configuration of this home.
         features.config_path(home)
         warehouse.register_functions(conn)
+        # For the run's hooks. Released by the end of the process at the latest. Other catalogs than
+        # SQLite sort their writers out themselves.
+        lock = warehouse.WriteLock(home) if local else None
+        for name in ("acquire", "release"):
+            conn.create_function(
+                f"aigq_{name}_write_lock",
+                _true_after(getattr(lock, name) if lock else lambda: None),
+                [],
+                "BOOLEAN",
+                side_effects=True,
+            )
         conn.execute(f"CREATE OR REPLACE MACRO aigq_code_version() AS '{jobs.code_version()}'")

@@ -1,18 +1,21 @@
 """The lake: how it is created, attached, and written to by more than one process.
 
 The warehouse is a DuckLake whose catalog is a SQLite file, so that analysts read while jobs write.
-SQLite lets one process commit at a time: every writer uses one short transaction and tries again
-when it finds the catalog locked or its snapshot overtaken (:func:`write`). Copy or move a home
-as a whole: ``catalog.sqlite-wal`` belongs to it.
+SQLite lets one process commit at a time, and a transaction that another process overtakes fails.
+So writers take turns by a lock (:class:`WriteLock`): dbt for the length of a run, jobs for one
+short transaction each (:func:`write`), which they also try again should some other program have
+been in the way. Copy or move a home as a whole: ``catalog.sqlite-wal`` belongs to it.
 """
 
+import fcntl
 import random
 import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
+import click
 import duckdb
 import duckdb_extensions
 
@@ -102,6 +105,44 @@ def _open(home: Home, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     return con
 
 
+class WriteLock:
+    """The turn to write to ``home``'s lake: an exclusive lock on ``lake/write.lock``.
+
+    The operating system takes it back from a process that dies. Readers need none. Not reentrant.
+    """
+
+    def __init__(self, home: Home):
+        self._path = home.catalog.with_name("write.lock")
+        self._file: TextIO | None = None
+
+    def acquire(self) -> None:
+        """Wait for the turn, and say so where that takes more than a moment."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("w")
+        said_at = time.monotonic() + 2.0
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > said_at:
+                    click.echo("waiting for another writer of the lake to finish ...", err=True)
+                    said_at = float("inf")
+                time.sleep(0.02)
+
+    def release(self) -> None:
+        """Let the next writer in. Harmless where the lock is not held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
 def ensure_lake(home: Home) -> None:
     """Create the lake, and any ingest or job table it lacks, empty. Safe to run at any time."""
     home.lake_data.mkdir(parents=True, exist_ok=True)
@@ -117,15 +158,18 @@ def ensure_lake(home: Home) -> None:
                 ).fetchall()
             }
             missing = {n: c for n, c in (RAW_TABLES | JOB_TABLES).items() if n not in present}
-            if not missing:
-                return
+            if missing:
+                create_missing(con, missing)
+        finally:
+            con.close()
+
+    def create_missing(con: duckdb.DuckDBPyConnection, missing: dict[str, str]) -> None:
+        with WriteLock(home):
             con.execute("BEGIN")
             for name, columns in missing.items():
                 con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{name.split('.')[0]}")
                 con.execute(f"CREATE TABLE IF NOT EXISTS lake.{name} ({columns})")
             con.execute("COMMIT")
-        finally:
-            con.close()
 
     _retrying(create)
 
@@ -149,7 +193,8 @@ def write(home: Home, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
 
     if not home.catalog.exists():
         ensure_lake(home)
-    return _retrying(attempt)
+    with WriteLock(home):
+        return _retrying(attempt)
 
 
 def current_snapshot(con: duckdb.DuckDBPyConnection) -> int:

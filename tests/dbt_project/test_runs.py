@@ -1,6 +1,8 @@
 """dbt as a job: its row in meta.runs, its variables, what it does when it fails."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -74,3 +76,32 @@ def test_the_other_target_is_complete():
     assert outputs["lake_pg"]["attach"][0]["alias"] == outputs["lake"]["attach"][0]["alias"]
     assert outputs["lake_pg"]["plugins"] == outputs["lake"]["plugins"]
     assert outputs["lake_pg"]["settings"] == outputs["lake"]["settings"]
+
+
+def test_a_build_and_a_job_that_keeps_writing_take_turns(home, insert_raw, run_dbt, rows_of):
+    """A dbt model whose transaction another process overtook failed with "database is locked"."""
+    insert_raw(home, users=[{"user_id": "u1"}])
+    writer = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import itertools\n"
+            "from aigq import warehouse\n"
+            "from aigq.settings import Home\n"
+            "home = Home.from_environment()\n"
+            "for number in itertools.count():\n"
+            "    warehouse.write(home, lambda lake: lake.execute(\n"
+            "        'INSERT INTO lake.items.query_neighbors (run_id) VALUES (?)', [str(number)]))\n",
+        ]
+    )
+    try:
+        for _ in range(2):
+            run_dbt(home, "run", "-s", "staging")
+    finally:
+        writer.kill()
+        writer.wait()
+    runs = rows_of(home, "from meta.runs where job = 'dbt run'")
+    assert [run["status"] for run in runs] == ["succeeded"] * 2
+    written = rows_of(home, "select run_id::integer as number from items.query_neighbors")
+    assert sorted(row["number"] for row in written) == list(range(len(written)))
+    assert written
