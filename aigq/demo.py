@@ -4,6 +4,7 @@ Run again after an interruption, it goes on: every step is safe to repeat, and m
 already trained are not trained again.
 """
 
+import os
 import shlex
 import subprocess
 import sys
@@ -56,14 +57,14 @@ def _feast(home: Home) -> list[list[str]]:
     from aigq import features
 
     con = warehouse.connect(home, read_only=True)
-    first, last = con.execute(
-        "SELECT strftime(first_date - 1, '%Y-%m-%dT00:00:00'),"
-        " strftime(last_event_at::TIMESTAMP + INTERVAL 1 DAY, '%Y-%m-%dT00:00:00')"
+    (end,) = con.execute(
+        "SELECT strftime(last_event_at::TIMESTAMP + INTERVAL 1 DAY, '%Y-%m-%dT00:00:00')"
         " FROM lake.meta.shop"
     ).fetchone()
     con.close()
     feast = features.feast_command(home)
-    return [[*feast, "apply"], [*feast, "materialize", first, last]]
+    # From long ago: profiles carry the day their users registered.
+    return [[*feast, "apply"], [*feast, "materialize", "2000-01-01T00:00:00", end]]
 
 
 def _train(home: Home, name: str, command: list[str]) -> list[list[str]]:
@@ -112,7 +113,11 @@ def _only_a_demo_home(home: Home) -> None:
 def _run(command: list[str]) -> None:
     click.secho("$ " + shlex.join(command), fg="cyan")
     done = subprocess.run(
-        [str(Path(sys.executable).parent / command[0]), *command[1:]], cwd=PROJECT_ROOT, check=False
+        [str(Path(sys.executable).parent / command[0]), *command[1:]],
+        cwd=PROJECT_ROOT,
+        # Feast's libraries warn about one another.
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        check=False,
     )
     if done.returncode != 0:
         raise UserError(f"stopped: `{shlex.join(command)}` ended with code {done.returncode}")
