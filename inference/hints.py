@@ -115,7 +115,7 @@ def _page(hints: Hints, count: int, now: datetime | None, milliseconds: float) -
         lines.append("no behaviours known")
     lines.append("")
     if hints.reason == "unknown_user":
-        lines.append("hints: unknown user (no list, no behaviour), so these are the popular queries")
+        lines.append("hints: unknown user, so these are the popular queries")
     elif hints.reason == "no_list":
         lines.append("hints: no list was generated for this user, so these are the popular queries")
     else:
