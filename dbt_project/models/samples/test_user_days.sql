@@ -18,22 +18,13 @@ users as (
 
 true_queries as (
 
-    select
-        user_id,
-        behavior_date as session_date,
-        content_text as query_text,
-    from behaviors
-    where action = 'search'
+    select * from {{ ref('true_queries') }}
 
-    union
+),
 
-    select
-        requests.user_id,
-        {{ shop_date('candidates.clicked_at') }} as session_date,
-        candidates.query_text,
-    from {{ ref('candidates') }} as candidates
-    inner join {{ ref('requests') }} as requests using (request_id)
-    where candidates.is_displayed and candidates.clicked_at is not null
+categories as (
+
+    select * from {{ ref('query_categories') }}
 
 ),
 
@@ -50,8 +41,7 @@ instances as (
         {{ list_distinct_sorted('categories.leaf_category_id') }} as true_leaf_categories,
     from true_queries
     cross join shop
-    left join {{ ref('query_categories') }} as categories using (query_text)
-    where true_queries.session_date > shop.train_end_date
+    left join categories using (query_text)
     group by all
 
 ),

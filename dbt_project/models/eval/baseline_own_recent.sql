@@ -1,0 +1,28 @@
+{{ config(materialized='view') }}
+
+with searches as (
+
+    select
+        instance_id,
+        content_text as query_text,
+        max(place) as latest_place,
+    from {{ ref('test_contexts') }}
+    where action = 'search'
+    group by instance_id, content_text
+
+),
+
+final as (
+
+    select
+        instance_id,
+        cast(row_number() over (
+            partition by instance_id order by latest_place desc
+        ) as integer) as position,
+        query_text,
+    from searches
+    qualify position <= 30
+
+)
+
+select * from final

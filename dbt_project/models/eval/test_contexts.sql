@@ -1,0 +1,25 @@
+{{ config(materialized='view') }}
+
+with behaviors as (
+
+    select
+        instance_id,
+        unnest(behaviors) as behavior,
+        unnest(range(len(behaviors))) as place,
+    from {{ ref('test_user_days') }}
+
+),
+
+final as (
+
+    select
+        instance_id,
+        place,
+        behavior.action,
+        behavior.content_key,
+        behavior.content_text,
+    from behaviors
+
+)
+
+select * from final

@@ -1,0 +1,67 @@
+{{ config(materialized='view') }}
+
+with candidates as (
+
+    select
+        candidates.request_id as session_id,
+        sessions.is_replayed,
+        candidates.query_text,
+        candidates.rank,
+        candidates.rank_score,
+        candidates.clicked_at,
+        candidates.is_displayed and candidates.clicked_at is not null as is_click,
+    from {{ ref('sessions_direct') }} as sessions
+    inner join {{ ref('candidates') }} as candidates
+        on sessions.session_id = candidates.request_id
+
+),
+
+clicked as (
+
+    select
+        *,
+        'click' as tier,
+        1 as tier_order,
+        row_number() over (
+            partition by session_id order by clicked_at, rank
+        ) as tier_position,
+        true as is_clicked,
+    from candidates
+    where is_click
+
+),
+
+ranked as (
+
+    select
+        *,
+        'rank' as tier,
+        2 as tier_order,
+        row_number() over (
+            partition by session_id order by rank_score desc nulls last, rank
+        ) as tier_position,
+        bool_or(is_click) over (partition by session_id, query_text) as is_clicked,
+    from candidates
+
+),
+
+-- Two spellings of one query in a request: the better placed one stands for both.
+final as (
+
+    select
+        session_id,
+        tier,
+        tier_order,
+        tier_position,
+        query_text,
+        rank_score,
+        is_clicked,
+        is_replayed,
+    from (select * from clicked union all select * from ranked)
+    qualify row_number() over (
+        partition by session_id, tier, query_text order by tier_position
+    ) = 1
+
+)
+
+select * from final

@@ -1,0 +1,36 @@
+with requests as (
+
+    select
+        request_id,
+        user_id,
+        request_date,
+        request_date as predicted_date,
+        {{ day_start('request_date') }} as predicted_at,
+    from {{ ref('replayed_requests') }}
+
+),
+
+behaviors as (
+
+    select * from {{ ref('behaviors') }}
+
+),
+
+contexts as (
+
+{{ recent_behaviors('requests', 'behaviors', 'request_id', newest=10) }}
+
+),
+
+final as (
+
+    select distinct
+        requests.request_id,
+        requests.request_date,
+        unnest({{ list_field('contexts.behaviors', 'content_key') }}) as content_key,
+    from requests
+    inner join contexts using (request_id)
+
+)
+
+select * from final
