@@ -28,6 +28,9 @@ from aigq.settings import UserError
 from training.optimizer import MuonAdamW
 
 MASKED = -100
+# Widths are padded to a multiple of this: CPU kernels are compiled per shape and kept, and a run of
+# ever new shapes grows by gigabytes.
+_PAD_TO = 32
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def target_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     labels = inputs["labels"]
     is_target = (labels != MASKED).any(dim=0).nonzero()
     # The logits at t - 1 predict token t.
-    first = max(int(is_target[0]), 1)
+    first = max(int(is_target[0]) // _PAD_TO * _PAD_TO, 1)
     keep = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
     logits = model(
         input_ids=inputs["input_ids"],
@@ -220,7 +223,7 @@ def train(
         muon_learning_rate=how.muon_learning_rate,
         train_dataset=dataset,
         processing_class=tokenizer,
-        data_collator=DataCollatorForLanguageModeling(tokenizer.pad_token_id),
+        data_collator=_collator(tokenizer),
         callbacks=[_Progress(title), *callbacks],
         peft_config=peft_config,
     )
@@ -236,6 +239,10 @@ def train(
         "train_loss": losses[-1] if losses else None,
     }
     return trainer.model, metrics
+
+
+def _collator(tokenizer: Any) -> DataCollatorForLanguageModeling:
+    return DataCollatorForLanguageModeling(tokenizer.pad_token_id, pad_to_multiple_of=_PAD_TO)
 
 
 def _arguments(how: Optimization, steps: int, work: Path) -> SFTConfig:
@@ -271,7 +278,7 @@ def heldout_loss(
     """Mean -log p per target token over ``examples`` (nats); None where there are none."""
     if not examples:
         return None
-    collate = DataCollatorForLanguageModeling(tokenizer.pad_token_id)
+    collate = _collator(tokenizer)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()

@@ -65,7 +65,7 @@ def test_only_target_and_eos_count(tokenizer):
     examples = [Example([90, 91, 92, 93, 0], 3), Example([95, 96, 97, 98, 99, 100, 0], 2)]
     expected, count = 0.0, 0
     for example in examples:
-        log_probs = model(torch.tensor([example.input_ids])).logits[0].log_softmax(-1)
+        log_probs = model(torch.tensor([example.input_ids])).logits[0].log_softmax(-1).detach()
         for position in range(example.target_start, len(example.input_ids)):
             expected -= float(log_probs[position - 1, example.input_ids[position]])
             count += 1
