@@ -2,9 +2,10 @@
 
 One :class:`Context` object, two prompts: ``compressed`` (small-vocabulary fields as single special
 tokens, next to no instruction) and ``verbose`` (fields and instruction in words), the baseline that
-compression is measured against.
+compression is measured against. What the shop's text says never becomes a special token.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -63,15 +64,27 @@ class Context:
         return replace(self, behaviors=self.behaviors[-count:] if count > 0 else ())
 
 
-def compressed_prompt(context: Context) -> str:
-    """Profile, then one line per behaviour ``index|<d_day_ago>|<action>|content``, then <hints>."""
-    lines = ["|".join(value or "" for value in context.profile)]
+Clean = Callable[[str], str]
+
+
+def flat(text: str) -> str:
+    """``text`` on one line: a line break inside it would forge a behaviour."""
+    return " ".join(text.split())
+
+
+def compressed_prompt(context: Context, clean: Clean = flat) -> str:
+    """Profile, then one line per behaviour ``index|<d_day_ago>|<action>|content``, then <hints>.
+
+    ``clean`` is applied to all that is the shop's text.
+    """
+    lines = [clean("|".join(value or "" for value in context.profile))]
     for index, b in enumerate(context.behaviors, start=1):
-        lines.append(f"{index}|{_day_token(b.days_ago)}|{_ACTION_TOKENS[b.action]}|{_flat(b)}")
+        head = f"{index}|{_day_token(b.days_ago)}|{_ACTION_TOKENS[b.action]}"
+        lines.append(f"{head}|{clean(b.content_text)}")
     return "\n".join(lines) + f"\n{HINTS_TOKEN}"
 
 
-def verbose_prompt(context: Context) -> str:
+def verbose_prompt(context: Context, clean: Clean = flat) -> str:
     """The same in words, with the instruction that a general language model needs."""
     profile = ", ".join(
         f"{name.replace('_', ' ')}: {value or 'unknown'}"
@@ -79,18 +92,18 @@ def verbose_prompt(context: Context) -> str:
     )
     lines = [
         "You recommend search queries on the home page of a shop before the user types anything.",
-        f"User profile: {profile}",
+        f"User profile: {clean(profile)}",
         "Behaviours, oldest first, as index | time | behaviour type | behaviour content:",
     ]
     for index, b in enumerate(context.behaviors, start=1):
         action = b.action.replace("_", " ")
-        lines.append(f"{index} | {b.days_ago} day ago | {action} | {_flat(b)}")
+        lines.append(f"{index} | {b.days_ago} day ago | {action} | {clean(b.content_text)}")
     lines.append("Write the queries the user is most likely to search next, best first, one per")
     lines.append("line and nothing else:")
     return "\n".join(lines) + "\n"
 
 
-PROMPT_STYLES: dict[str, Callable[[Context], str]] = {
+PROMPT_STYLES: dict[str, Callable[..., str]] = {
     "compressed": compressed_prompt,
     "verbose": verbose_prompt,
 }
@@ -103,8 +116,8 @@ def fit_prompts(
 
     Raises :class:`UserError` where not even the prompt without behaviours fits.
     """
-    render = PROMPT_STYLES[style]
-    ids = _encode(tokenizer, [render(c) for c in contexts])
+    render, clean = PROMPT_STYLES[style], _cleaner(tokenizer)
+    ids = _encode(tokenizer, [render(c, clean) for c in contexts])
     # Dropping the oldest line never lengthens a prompt, so the largest count that fits can be
     # bisected; few contexts are over budget at all.
     for position, context in enumerate(contexts):
@@ -114,7 +127,7 @@ def fit_prompts(
         best = None
         while low <= high:
             middle = (low + high) // 2
-            candidate = _encode(tokenizer, [render(context.newest(middle))])[0]
+            candidate = _encode(tokenizer, [render(context.newest(middle), clean)])[0]
             if len(candidate) <= max_tokens:
                 best, low = candidate, middle + 1
             else:
@@ -127,16 +140,39 @@ def fit_prompts(
     return ids
 
 
-def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+def encode_text(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of the shop's texts: what looks like a special token in them is ordinary text."""
+    return _encode(tokenizer, list(texts), split_special_tokens=True)
+
+
+def _encode(tokenizer: Any, texts: list[str], **options: bool) -> list[list[int]]:
+    return tokenizer(texts, add_special_tokens=False, **options)["input_ids"] if texts else []
+
+
+def _cleaner(tokenizer: Any) -> Clean:
+    """:func:`flat`, and a blank into each special token that a text spells: "< hints>".
+
+    A search for ``<|endoftext|>`` would otherwise end the prompt.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    spelled = {
+        *SPECIAL_TOKENS,
+        *tokenizer.all_special_tokens,
+        *(str(t) for t in added if t.special),
+    }
+    longest_first = sorted((token for token in spelled if len(token) > 1), key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+    def clean(text: str) -> str:
+        text = flat(text)
+        while found := pattern.search(text):
+            text = f"{text[: found.start() + 1]} {text[found.start() + 1 :]}"
+        return text
+
+    return clean
 
 
 def _day_token(days_ago: int) -> str:
     if days_ago > MAX_DAYS_AGO:
         return f"<over_{MAX_DAYS_AGO}_day_ago>"
     return f"<{days_ago}_day_ago>"
-
-
-def _flat(behavior: Behavior) -> str:
-    """Content on one line: a line break inside it would forge a behaviour."""
-    return " ".join(behavior.content_text.split())

@@ -5,6 +5,7 @@ token. Queries are normalised text and so never hold a line break. The grammar i
 purpose: it survives any engine, also servers that strip special tokens.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,28 @@ class ParsedList:
     duplicates: int = 0
 
 
+def is_listable(query: str) -> bool:
+    """Whether a list may hold ``query`` (normalised): lists of such are read back as written.
+
+    Other queries are no labels: a model that wrote them would be taught malformed lists.
+    """
+    return bool(query) and normalize_query(query) == query and _fault(query) is None
+
+
+def _fault(query: str) -> str | None:
+    if len(query) > MAX_QUERY_CHARACTERS:
+        return "long_query"
+    # Half a character from a byte-level vocabulary decodes to U+FFFD. Format characters are text:
+    # emoji and Indic scripts are joined by them.
+    if "\ufffd" in query or any(map(_is_control, query)):
+        return "invalid_text"
+    return None
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs")
+
+
 def render_list(queries: Sequence[str]) -> str:
     """The target text of an ordered list, without the end-of-sequence token."""
     return SEPARATOR.join(queries)
@@ -49,11 +72,8 @@ def parse_list(text: str, *, finished: bool) -> ParsedList:
         query = normalize_query(line)
         if not query:
             return ParsedList((), "empty_query")
-        if len(query) > MAX_QUERY_CHARACTERS:
-            return ParsedList((), "long_query")
-        # Half a character from a byte-level vocabulary decodes to U+FFFD.
-        if "\ufffd" in query or not query.isprintable():
-            return ParsedList((), "invalid_text")
+        if fault := _fault(query):
+            return ParsedList((), fault)
         if query not in queries:
             queries.append(query)
     return ParsedList(tuple(queries), None, len(lines) - len(queries))

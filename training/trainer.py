@@ -62,14 +62,6 @@ class Optimization:
     seed: int
 
 
-def bf16_is_fast() -> bool:
-    """Whether this machine multiplies bf16 matrices in hardware (GPU, or CPU with AVX512-BF16)."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
 def target_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """AIGQ eq. 5: the summed -log p of the label tokens, in nats. ``inputs`` as collated."""
     labels = inputs["labels"]
@@ -136,6 +128,8 @@ class ListTrainer(SFTTrainer):
         return self._checkpoints_at or super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model, trial) -> None:
+        if not all(bool(p.isfinite().all()) for p in model.parameters() if p.requires_grad):
+            raise _diverged(self.state.global_step, "weights are no numbers")
         work = Path(self.args.output_dir)
         partial = work / ".partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -154,6 +148,10 @@ class ListTrainer(SFTTrainer):
 def checkpoints(work: Path) -> list[Path]:
     """The whole checkpoints in ``work``, oldest first."""
     return sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+
+
+def _diverged(step: int, sign: str) -> UserError:
+    return UserError(f"training diverged at step {step} ({sign}): lower learning_rate")
 
 
 class _Progress(TrainerCallback):
@@ -180,9 +178,7 @@ class _Progress(TrainerCallback):
         if loss is None:
             return
         if not math.isfinite(loss):
-            raise UserError(
-                f"training diverged at step {state.global_step} (loss {loss}): lower learning_rate"
-            )
+            raise _diverged(state.global_step, f"loss {loss}")
         self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
     def on_train_end(self, args, state, control, **kwargs):

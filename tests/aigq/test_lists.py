@@ -1,5 +1,6 @@
 """The list grammar: what is written is read back; what is malformed yields nothing."""
 
+import unicodedata
 from collections import Counter
 from itertools import pairwise
 
@@ -7,18 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigq.lists import MAX_QUERY_CHARACTERS, ParsedList, merge_lists, parse_list, render_list
+from aigq.lists import (
+    MAX_QUERY_CHARACTERS,
+    ParsedList,
+    is_listable,
+    merge_lists,
+    parse_list,
+    render_list,
+)
 from aigq.text import normalize_query
 
-# Normalised, printable texts of any script: what labels hold.
+# Texts of any script, with the characters between letters that users paste.
+JOINERS = "\u200b\u200c\u200d\u00ad\ufeff\u2066"
 QUERIES = (
-    st.text(st.characters(exclude_categories=("Cs", "Cc", "Cf", "Cn", "Co")), max_size=60)
+    st.text(st.characters() | st.sampled_from(JOINERS), max_size=60)
     .map(normalize_query)
-    .filter(
-        lambda q: (
-            q and len(q) <= MAX_QUERY_CHARACTERS and "\ufffd" not in q and normalize_query(q) == q
-        )
-    )
+    .filter(is_listable)
 )
 
 
@@ -39,11 +44,41 @@ def test_round_trip(queries):
         ("a" * (MAX_QUERY_CHARACTERS + 1), True, "long_query"),
         ("red \ufffd", True, "invalid_text"),
         ("red\x00mug", True, "invalid_text"),
-        ("red\u200bmug", True, "invalid_text"),
+        ("red\u009bmug", True, "invalid_text"),
     ],
 )
 def test_malformed(text, finished, error):
     assert parse_list(text, finished=finished) == ParsedList((), error)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "red\u200bmug",
+        "soft\u00adhyphen",
+        "👩\u200d🍳 apron",
+        "क्\u200dष",
+        "می\u200cخواهم",
+        "a" * 100,
+    ],
+)
+def test_queries_as_users_write_them_are_listable(query):
+    assert is_listable(query)
+    assert parse_list(query, finished=True).queries == (query,)
+
+
+@pytest.mark.parametrize("query", ["", "a" * 101, "red \ufffd", "red\x00mug", "two\nlines", "Red"])
+def test_what_would_not_be_read_back_is_not_listable(query):
+    assert not is_listable(query)
+
+
+@given(st.text(max_size=120).map(normalize_query))
+def test_only_length_and_broken_characters_keep_a_query_out_of_lists(query):
+    is_sound = len(query) <= MAX_QUERY_CHARACTERS and not any(
+        c == "\ufffd" or unicodedata.category(c) in ("Cc", "Cs") for c in query
+    )
+    if query and normalize_query(query) == query:
+        assert is_listable(query) == is_sound
 
 
 def test_duplicates_are_dropped_and_counted():

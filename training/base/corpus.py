@@ -7,12 +7,20 @@ Only what was known in the training days is read. Every fiftieth query and item 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from aigq.context import MAX_DAYS_AGO, PROFILE_FIELDS, Behavior, Context, fit_prompts
-from aigq.lists import render_list
+from aigq.context import (
+    MAX_DAYS_AGO,
+    PROFILE_FIELDS,
+    Behavior,
+    Context,
+    encode_text,
+    fit_prompts,
+)
+from aigq.lists import is_listable, render_list
 from aigq.settings import UserError
 from training.trainer import Example
 from training.workspace import Snapshot
@@ -75,11 +83,12 @@ class Line:
     content_key: str
     content_text: str
 
-    @property
+    @cached_property
     def query(self) -> str | None:
-        """The normalised query of a search; None for anything done on an item."""
+        """The normalised query of a search; None for anything done on an item, and for a query that
+        no list can hold."""
         kind, _, key = self.content_key.partition(":")
-        return key if kind == "query" else None
+        return key if kind == "query" and is_listable(key) else None
 
 
 @dataclass(frozen=True)
@@ -132,17 +141,18 @@ def tokenizer_texts(shop: ShopText) -> list[str]:
     return texts + ["|".join(value or "" for value in profile) for profile in shop.profiles]
 
 
+def unlistable_labels(shop: ShopText) -> int:
+    """How many queries, of searches and of items, are left out of all lists."""
+    queries = [key.partition(":")[2] for key in dict(shop.queries)]
+    queries += [query for of_item in shop.item_queries.values() for query in of_item]
+    return sum(not is_listable(query) for query in queries)
+
+
 def text_examples(texts: Sequence[str], tokenizer: Any) -> list[Example]:
     """Language modelling: the texts, each ended by eos, cut into blocks of 256 tokens."""
-    ids = (
-        [
-            token
-            for text in tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-            for token in (*text, tokenizer.eos_token_id)
-        ]
-        if texts
-        else []
-    )
+    ids = [
+        token for text in encode_text(tokenizer, texts) for token in (*text, tokenizer.eos_token_id)
+    ]
     blocks = [ids[i : i + TEXT_BLOCK_TOKENS] for i in range(0, len(ids), TEXT_BLOCK_TOKENS)]
     return [Example(block, 0) for block in blocks if len(block) > 1]
 
@@ -156,7 +166,7 @@ def pair_examples(shop: ShopText, tokenizer: Any, *, heldout: bool) -> list[Exam
     for key, queries in shop.item_queries.items():
         if key not in shop.items or is_heldout(key) != heldout:
             continue
-        kept = [q for q in queries if heldout or not is_heldout(f"query:{q}")]
+        kept = [q for q in queries if is_listable(q) and (heldout or not is_heldout(f"query:{q}"))]
         if kept:
             click = Behavior(0, "item_click", shop.items[key])
             contexts.append(Context(behaviors=(click,)))
@@ -221,11 +231,7 @@ def list_examples(
 ) -> list[Example]:
     """Compressed prompt, then the list and eos; a prompt is never cut here, so nothing is lost."""
     prompts = fit_prompts(contexts, tokenizer, style="compressed", max_tokens=1 << 20)
-    lists = (
-        tokenizer([render_list(t) for t in targets], add_special_tokens=False)["input_ids"]
-        if targets
-        else []
-    )
+    lists = encode_text(tokenizer, [render_list(t) for t in targets])
     return [
         Example([*prompt, *target, tokenizer.eos_token_id], len(prompt))
         for prompt, target in zip(prompts, lists, strict=True)

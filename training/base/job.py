@@ -66,7 +66,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
 
     Raises :class:`UserError` where the shop has no text to learn from.
     """
-    from training.base.corpus import read_shop_text, tokenizer_texts
+    from training.base.corpus import read_shop_text, tokenizer_texts, unlistable_labels
     from training.base.curriculum import heldout_examples, training_plan
     from training.base.tokenizer import train_tokenizer
     from training.export import finish_published, publish, save_merged
@@ -109,6 +109,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
             metrics[f"heldout_{task}_loss"] = heldout_loss(
                 model, tokenizer, held, batch_tokens=settings.batch_tokens, bf16=work.bf16
             )
+        metrics["labels_unlistable"] = unlistable_labels(shop)
         metrics["parameters"] = model.num_parameters()
         build = work.build_dir()
         save_merged(model, tokenizer, build, model.dtype)

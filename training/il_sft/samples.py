@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from aigq.context import Context, fit_prompts
-from aigq.lists import render_list
+from aigq.context import Context, encode_text, fit_prompts
+from aigq.lists import is_listable, render_list
 from aigq.settings import UserError
 from training.trainer import Example
 from training.workspace import Snapshot
@@ -93,20 +93,26 @@ def make_samples(
     A ``day_start_share`` of the contexts loses its behaviours of the same day: lists are also made
     at the start of a day (test user-days are), when there are none. Users are held out whole, by
     their hash, so the held-out loss is of people never trained on. A target over its budget would
-    be cut in the middle of a query: its sample is dropped and counted, too many are an error.
+    be cut in the middle of a query: its sample is dropped and counted, too many are an error. A
+    label that no list can hold is left out and counted, as is a sample left without labels.
     """
+    labels_read = sum(len(row["labels"]) for row in rows)
+    samples_read = len(rows)
+    rows = [row | {"labels": list(filter(is_listable, row["labels"]))} for row in rows]
+    labels_unlistable = labels_read - sum(len(row["labels"]) for row in rows)
+    rows = [row for row in rows if row["labels"]]
     rng = np.random.default_rng([seed, 2])
     contexts = []
     for row, at_day_start in zip(rows, rng.random(len(rows)) < day_start_share, strict=True):
         context = Context.from_row(row)
         contexts.append(at_day_start_of(context) if at_day_start else context)
     prompts = fit_prompts(contexts, tokenizer, style=prompt_style, max_tokens=max_prompt_tokens)
-    targets = tokenizer([render_list(row["labels"]) for row in rows], add_special_tokens=False)
+    targets = encode_text(tokenizer, [render_list(row["labels"]) for row in rows])
 
     train: list[Example] = []
     heldout: list[Example] = []
     too_long = 0
-    for row, prompt, target in zip(rows, prompts, targets["input_ids"], strict=True):
+    for row, prompt, target in zip(rows, prompts, targets, strict=True):
         if len(target) + 1 > max_target_tokens:
             too_long += 1
             continue
@@ -120,14 +126,17 @@ def make_samples(
         )
     if not train:
         raise UserError(
-            f"none of {len(rows)} samples is left to train on ({len(heldout)} held out,"
-            f" {too_long} over max_target_tokens)"
+            f"none of {samples_read} samples is left to train on ({len(heldout)} held out,"
+            f" {too_long} over max_target_tokens, {samples_read - len(rows)} without a label that"
+            " a list can hold)"
         )
     counts = {
-        "samples_read": len(rows),
+        "samples_read": samples_read,
         "samples_train": len(train),
         "samples_heldout": len(heldout),
         "samples_target_too_long": too_long,
+        "samples_unlistable": samples_read - len(rows),
+        "labels_unlistable": labels_unlistable,
         "samples_replayed": sum(row["is_replayed"] for row in rows),
     }
     return Samples(train, heldout, counts)

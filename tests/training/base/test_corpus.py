@@ -19,6 +19,7 @@ from training.base.corpus import (
     read_shop_text,
     text_examples,
     tokenizer_texts,
+    unlistable_labels,
 )
 from training.base.tokenizer import train_tokenizer
 from training.workspace import Snapshot
@@ -136,6 +137,29 @@ def test_held_out_text_is_in_no_training_example(tokenizer):
 
 def test_same_seed_same_examples(tokenizer):
     assert copies(tokenizer, seed=[4]) == copies(tokenizer, seed=[4]) != copies(tokenizer, seed=[5])
+
+
+LONG = "x" * 101
+
+
+def test_queries_that_no_list_can_hold_are_in_no_list(tokenizer):
+    lines = [Line("search", f"query:{LONG}", LONG), *make_shop().lines[:5]]
+    shop = make_shop(
+        lines=lines,
+        queries=[(line.content_key, line.content_text) for line in lines],
+        item_queries={f"item:{i}": [LONG, "thing 1"] for i in range(20)} | {"item:20": [LONG]},
+    )
+    examples = copies(tokenizer, shop) + pair_examples(shop, tokenizer, heldout=False)
+    for example in examples:
+        target = tokenizer.decode(example.input_ids[example.target_start : -1])
+        assert parse_list(target, finished=True).error is None
+    assert unlistable_labels(shop) == 1 + 21
+
+
+def test_text_ends_no_block(tokenizer):
+    (example,) = text_examples(["a <|endoftext|>b <hints>"], tokenizer)
+    assert example.input_ids.count(tokenizer.eos_token_id) == 1
+    assert tokenizer.convert_tokens_to_ids("<hints>") not in example.input_ids
 
 
 def test_text_blocks_hold_all_text_and_eos(tokenizer):

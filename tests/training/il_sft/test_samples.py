@@ -103,6 +103,26 @@ def test_long_targets_are_dropped_and_counted(tokenizer):
         make([ROW] * 30 + [long] * 10, tokenizer)
 
 
+def test_labels_that_no_list_can_hold_are_left_out_and_counted(tokenizer):
+    mixed = ROW | {"labels": ["x" * 101, "red\u200bmug", "a\x00b"]}
+    nothing = ROW | {"labels": ["x" * 101]}
+    samples = make([ROW, mixed, nothing], tokenizer)
+    targets = [tokenizer.decode(e.input_ids[e.target_start : -1]) for e in samples.train]
+    assert targets == ["gift card\nred shoes", "red\u200bmug"]
+    assert [samples.counts[name] for name in ("samples_read", "samples_train")] == [3, 2]
+    assert samples.counts["labels_unlistable"] == 3
+    assert samples.counts["samples_unlistable"] == 1
+    with pytest.raises(UserError, match=r"none of 1 samples .* 1 without a label"):
+        make([nothing], tokenizer)
+
+
+def test_a_label_ends_no_target(tokenizer):
+    (example,) = make([ROW | {"labels": ["<|endoftext|>x", "<hints>"]}], tokenizer).train
+    target = example.input_ids[example.target_start :]
+    assert target.count(tokenizer.eos_token_id) == 1
+    assert tokenizer.decode(target[:-1]) == "<|endoftext|>x\n<hints>"
+
+
 def test_nothing_left(tokenizer):
     with pytest.raises(UserError, match="none of 1 samples is left"):
         make([ROW], tokenizer, heldout_share=0.9)
