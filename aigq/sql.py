@@ -2,7 +2,12 @@
 
 import csv
 import json
+import math
+import re
 import sys
+from collections import Counter
+from decimal import Decimal
+from typing import Any
 
 import click
 import duckdb
@@ -22,12 +27,11 @@ from aigq.settings import Home, UserError
     show_default=True,
 )
 def command(query: str, output: str) -> None:
-    """Run QUERY, read-only; tables are named SCHEMA.TABLE, e.g. labels.label_lists."""
+    """Run QUERY, one statement that reads; tables are SCHEMA.TABLE, e.g. labels.label_lists."""
     con = warehouse.connect(Home.from_environment(), read_only=True)
     try:
+        _refuse_changes(con, query)
         relation = con.sql(query)
-        if relation is None:
-            raise UserError("the query returns no rows: `aigq sql` reads, it does not change")
         if output == "table":
             con.execute("SET TimeZone = 'UTC'")
             relation.show(max_rows=200, max_width=240)
@@ -39,10 +43,48 @@ def command(query: str, output: str) -> None:
             writer.writerow(names)
             writer.writerows(rows)
         else:
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise UserError(f"column {twice[0]!r} stands twice: rename one with AS")
             # One object a line: streams, and reads back with any JSON lines reader.
             for row in rows:
-                print(json.dumps(dict(zip(names, row, strict=True)), default=str))
+                values = dict(zip(names, map(_as_json, row), strict=True))
+                print(json.dumps(values, default=str, allow_nan=False))
     except duckdb.Error as error:
         raise UserError(str(error)) from None
     finally:
         con.close()
+
+
+_EXPLAIN = re.compile(
+    r"(\s|--[^\n]*\n)*explain\b(\s+analyze\b|\s*\((analyze|format)\b[^)]*\))?", re.IGNORECASE
+)
+
+
+def _refuse_changes(con: duckdb.DuckDBPyConnection, query: str) -> None:
+    """The lake is attached read-only, but e.g. COPY would still write files."""
+    # EXPLAIN ANALYZE runs what it explains, so that is what counts.
+    explained = _EXPLAIN.match(query)
+    statements = con.extract_statements(query[explained.end() :] if explained else query)
+    types = [statement.type.name for statement in statements]
+    if types == ["CREATE", "SELECT"] and not any(s.query for s in statements):
+        return  # what DuckDB makes of one PIVOT
+    if not types:
+        raise UserError("the query is empty")
+    if other := set(types) - {"SELECT"}:
+        raise UserError(f"{other.pop()}: `aigq sql` reads, it does not change")
+    if len(types) > 1:
+        raise UserError(f"{len(types)} statements: `aigq sql` runs one at a time")
+
+
+def _as_json(value: Any) -> Any:
+    """``value`` as JSON can say it: decimals are numbers, NaN and infinities null."""
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _as_json(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(v) for v in value]
+    return value

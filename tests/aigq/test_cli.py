@@ -94,17 +94,65 @@ def test_sql_as_table(home):
     [
         ("SELECT * FROM raw.user", "users"),
         ("SELEC 1", "syntax error"),
-        ("INSERT INTO raw.users (user_id) VALUES ('a')", "read-only"),
+        ("INSERT INTO raw.users (user_id) VALUES ('a')", "INSERT: `aigq sql` reads"),
+        ("COPY (SELECT 1) TO 'written.csv'", "COPY: `aigq sql` reads, it does not change"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO 'written.csv'", "COPY: `aigq sql` reads"),
+        ("--\nexplain (analyze) COPY (SELECT 1) TO 'written.csv'", "COPY: `aigq sql` reads"),
+        ("SELECT 1; COPY (SELECT 1) TO 'written.csv'", "COPY: `aigq sql` reads"),
+        ("CREATE TABLE memory.main.t (a INT); SELECT 1", "CREATE: `aigq sql` reads"),
+        ("SELECT 1; SELECT 2", "2 statements: `aigq sql` runs one at a time"),
+        (" ;", "the query is empty"),
         ("SET threads = 1", "`aigq sql` reads, it does not change"),
         ("SELECT error('half way')", "half way"),
     ],
 )
 @pytest.mark.parametrize("output", ["table", "csv", "json"])
-def test_sql_mistakes_are_one_message(aigq, query, message, output):
+def test_sql_mistakes_are_one_message(aigq, query, message, output, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     result = aigq("sql", query, "--format", output)
     assert result.exit_code == 1
     assert message in result.stderr
     assert "Traceback" not in result.output
+    assert not (tmp_path / "written.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM raw.users",
+        "-- how\nEXPLAIN SELECT 1",
+        "explain (format json) SELECT 1",
+        "EXPLAIN ANALYZE (SELECT 1)",
+        "EXPLAIN (SELECT 1)",
+        "DESCRIBE raw.users",
+        "SHOW TABLES",
+        "SUMMARIZE SELECT 1 AS a",
+        "PIVOT (SELECT 1 AS a) ON a USING count(*)",
+        "SELECT 1;",
+    ],
+)
+def test_sql_that_reads_in_other_words(aigq, query):
+    result = aigq("sql", query, "--format", "csv")
+    assert result.exit_code == 0, result.stderr
+
+
+def test_sql_as_json_is_valid_json(aigq):
+    query = (
+        "SELECT 'nan'::DOUBLE AS nan, [1.5::DECIMAL(4, 1), NULL] AS list, 2.50::DECIMAL(5, 2) AS d,"
+        " {'x': '-inf'::FLOAT} AS struct, MAP {DATE '2024-02-01': 1} AS map"
+    )
+    (line,) = aigq("sql", query, "--format", "json").stdout.splitlines()
+    assert json.loads(line, parse_constant=pytest.fail) == {
+        "nan": None, "list": [1.5, None], "d": 2.5, "struct": {"x": None}, "map": {"2024-02-01": 1},
+    }  # fmt: skip
+
+
+def test_sql_columns_of_one_name_do_not_merge(aigq):
+    query = "SELECT 1 AS a, 2 AS a"
+    result = aigq("sql", query, "--format", "json")
+    assert result.exit_code == 1
+    assert "column 'a' stands twice: rename one with AS" in result.stderr
+    assert aigq("sql", query, "--format", "csv").stdout.splitlines() == ["a,a", "1,2"]
 
 
 def test_sql_shows_no_rows_of_an_empty_table(aigq):
