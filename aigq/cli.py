@@ -45,7 +45,7 @@ def _home_option() -> click.Option:
         expose_value=False,
         is_eager=True,
         callback=_set_home,
-        help="The shop's data home [default: $AIGQ_HOME or ./data].",
+        help="The shop's data home [default: $AIGQ_HOME, or data in the checkout].",
     )
 
 

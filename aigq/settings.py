@@ -26,13 +26,17 @@ class UserError(click.ClickException):
 
 @dataclass(frozen=True)
 class Home:
-    """The data home of one shop (``AIGQ_HOME``, default ``./data``)."""
+    """The data home of one shop: ``AIGQ_HOME``, by default ``data`` in the checkout.
+
+    A relative ``AIGQ_HOME`` counts from the current folder. The default does not: in a subfolder it
+    would be a second, empty shop.
+    """
 
     root: Path
 
     @classmethod
     def from_environment(cls) -> Self:
-        return cls(Path(os.environ.get("AIGQ_HOME") or "data").absolute())
+        return cls(Path(os.environ.get("AIGQ_HOME") or PROJECT_ROOT / "data").absolute())
 
     @cached_property
     def landing(self) -> Path:
@@ -92,15 +96,22 @@ class Settings(BaseModel):
             for key in values:
                 if key not in cls.model_fields:
                     raise UserError(f"{recipe}: unknown setting {key!r}{_nearest(str(key), cls)}")
-        values |= {k: v for k, v in (overrides or {}).items() if v is not None}
+        given = {k: v for k, v in (overrides or {}).items() if v is not None}
+        values |= given
         try:
             return cls(**values)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']} (got {e['input']!r})"
-                for e in error.errors()
-            )
-            raise UserError(f"{recipe or 'settings'}: {problems}") from None
+            problems = []
+            for e in error.errors():
+                key = ".".join(map(str, e["loc"])) or "settings"
+                from_option = key in given and key in cls.model_fields
+                place = _option(key) if from_option else f"{recipe or 'settings'}: {key}"
+                problems.append(f"{place}: {e['msg']} (got {e['input']!r})")
+            raise UserError("; ".join(problems)) from None
+
+
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")
 
 
 def _nearest(key: str, cls: type[Settings]) -> str:
@@ -135,7 +146,7 @@ def settings_options(cls: type[Settings]):
         for name, field in reversed(cls.model_fields.items()):
             default = "required" if field.is_required() else field.get_default()
             command = click.option(
-                "--" + name.replace("_", "-"),
+                _option(name),
                 name,
                 default=None,
                 metavar="VALUE",

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from pydantic import Field
 
-from aigq.settings import Home, Settings, UserError, recipe_path, settings_options
+from aigq.settings import PROJECT_ROOT, Home, Settings, UserError, recipe_path, settings_options
 
 
 class Tiny(Settings):
@@ -55,6 +55,15 @@ def test_a_broken_recipe_names_file_key_and_what_was_expected(recipe, text, mess
     assert "tiny.yaml" in error.value.message
 
 
+def test_a_bad_option_is_named_and_not_the_recipe(recipe):
+    path = recipe("learning_rate: fast\nname: a")
+    with pytest.raises(UserError) as error:
+        Tiny.load(path, {"batch_size": "abc", "learning_rate": None})
+    option, of_recipe = error.value.message.split("; ")
+    assert option.startswith("--batch-size: ") and "got 'abc'" in option
+    assert of_recipe.startswith(f"{path}: learning_rate: ")
+
+
 def test_an_unknown_override_is_an_error_too():
     with pytest.raises(UserError, match="batch_sizes"):
         Tiny.load(None, {"name": "a", "batch_sizes": 3})
@@ -93,9 +102,9 @@ def test_recipe_path(tmp_path, monkeypatch):
         recipe_path("training/toy", "other.yaml")
 
 
-def test_home_is_the_environments_or_data(monkeypatch, tmp_path):
+def test_home_is_the_environments_or_data_of_the_checkout(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIGQ_HOME", "")
-    assert Home.from_environment().root == tmp_path / "data"
+    assert Home.from_environment().root == PROJECT_ROOT / "data"
     monkeypatch.setenv("AIGQ_HOME", "elsewhere")
     assert Home.from_environment().catalog == tmp_path / "elsewhere" / "lake" / "catalog.sqlite"
