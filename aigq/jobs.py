@@ -44,7 +44,8 @@ def _line(verb: str, what: str, count: int | None) -> str:
 @contextmanager
 def job(home: Home, name: str, parameters: Mapping[str, Any]) -> Iterator[Run]:
     """Run a job's body: ``meta.runs`` gets its row at the start (status ``running``), and its end
-    (``succeeded`` or ``failed``) with the newest snapshot and the metrics.
+    (``succeeded`` or ``failed``) with the metrics and, as ``snapshot_written``, the newest snapshot
+    of the lake when the job ended: at least what the job wrote, and what others wrote meanwhile.
 
     A killed job stays ``running`` there without ``finished_at``: nothing else tells it from one
     that still works. Running it again makes a row of its own.
@@ -67,7 +68,11 @@ def job(home: Home, name: str, parameters: Mapping[str, Any]) -> Iterator[Run]:
         yield run
     except BaseException as error:
         run.metrics["error"] = f"{type(error).__name__}: {error}"[:2000]
-        _finish(run, "failed")
+        try:
+            _finish(run, "failed")
+        except Exception as second:
+            # Must not hide why the job failed; the row stays `running`, as of a killed job.
+            click.echo(f"{name}: could not record the failure: {second}", err=True)
         raise
     _finish(run, "succeeded")
     click.echo(f"{name}: done, run {run.run_id}", err=True)

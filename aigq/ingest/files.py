@@ -202,6 +202,8 @@ def _open_jsonl(con: duckdb.DuckDBPyConnection, path: Path, plain: Path) -> Sour
         f"SELECT DISTINCT unnest(keys) FROM (SELECT DISTINCT json_keys(json) AS keys FROM {sql})"
         " ORDER BY ALL"
     ).fetchall()
+    if not keys and not con.execute(f"SELECT 1 FROM {sql} LIMIT 1").fetchone():
+        return None
     texts = {key: f"json->>{literal(_pointer(key))}" for (key,) in keys}
     return Source(str(path), sql, texts, absent_is_null=True)
 

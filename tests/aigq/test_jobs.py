@@ -69,6 +69,14 @@ def test_a_job_that_fails(home, capsys, error):
     assert "done" not in capsys.readouterr().err
 
 
+def test_why_a_job_failed_is_not_hidden_by_a_failure_to_record_it(home, capsys):
+    with pytest.raises(ValueError, match="bad row 7"), jobs.job(home, "ingest", {}) as run:
+        run.metrics[("no", "JSON")] = 1
+        raise ValueError("bad row 7")
+    assert "ingest: could not record the failure: keys must be str" in capsys.readouterr().err
+    assert [row["status"] for row in _runs(home)] == ["running"]
+
+
 def test_a_killed_job_stays_running_and_the_next_has_a_row_of_its_own(home):
     code = (
         "import os, signal\nfrom aigq import jobs\nfrom aigq.settings import Home\n"

@@ -48,6 +48,7 @@ BROKEN_FILES = {
     "blank header": ("users.csv", "\nu1,,,,\n", "expected the column names in the first line"),
     "truncated JSON": ("users.jsonl", '{"user_id": "u1"}\n{"user_id": "u2', "unexpected end"),
     "not an object": ("users.jsonl", '{"user_id": "u1"}\n["u2"]\n', "expected one JSON object"),
+    "no key": ("users.jsonl", "{}\n", "missing column 'user_id'"),
     "missing key": ("users.jsonl", '{"user": "u1"}\n', "missing column 'user_id'"),
     "not gzip": ("users.csv.gz", GOOD, "users.csv.gz: broken gzip file"),
     "truncated gzip": ("users.csv.gz", gzip.compress(MANY.encode())[:-500], "broken gzip file"),

@@ -1,5 +1,6 @@
 """Every outcome that architecture.md lists, on rows a person can check by eye."""
 
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -258,6 +259,15 @@ def test_an_empty_file_is_zero_rows(shop, rows, ending):
 @pytest.mark.parametrize("content", ["user_id,age_band,gender,region,registered_at\n", "\n\n", "﻿"])
 def test_a_csv_file_without_rows_is_zero_rows(shop, content):
     shop.put("users.csv", content)
+    assert shop.counts(shop.ingest())["users"] == (0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz"])
+def test_a_jsonl_file_of_blank_lines_is_zero_rows(shop, ending):
+    shop.put_shop()
+    (shop.landing / "users.csv").unlink()
+    content = b"\n \n\r\n"
+    shop.put(f"users.{ending}", gzip.compress(content) if ending.endswith("gz") else content)
     assert shop.counts(shop.ingest())["users"] == (0, 0, 0, 0, 0)
 
 
