@@ -119,24 +119,30 @@ def fit_prompts(
     render, clean = PROMPT_STYLES[style], _cleaner(tokenizer)
     ids = _encode(tokenizer, [render(c, clean) for c in contexts])
     # Dropping the oldest line never lengthens a prompt, so the largest count that fits can be
-    # bisected; few contexts are over budget at all.
-    for position, context in enumerate(contexts):
-        if len(ids[position]) <= max_tokens:
-            continue
-        low, high = 0, len(context.behaviors)
-        best = None
-        while low <= high:
-            middle = (low + high) // 2
-            candidate = _encode(tokenizer, [render(context.newest(middle), clean)])[0]
-            if len(candidate) <= max_tokens:
-                best, low = candidate, middle + 1
+    # bisected: all prompts over budget at once, because a tokenizer is fast on batches only.
+    best: dict[int, list[int]] = {}
+    over = [position for position, prompt in enumerate(ids) if len(prompt) > max_tokens]
+    bounds = {position: (0, len(contexts[position].behaviors)) for position in over}
+    while bounds:
+        counts = {position: sum(bound) // 2 for position, bound in bounds.items()}
+        shorter = [render(contexts[p].newest(count), clean) for p, count in counts.items()]
+        for (position, count), prompt in zip(
+            counts.items(), _encode(tokenizer, shorter), strict=True
+        ):
+            low, high = bounds.pop(position)
+            if len(prompt) <= max_tokens:
+                best[position] = prompt
+                low = count + 1
             else:
-                high = middle - 1
-        if best is None:
+                high = count - 1
+            if low <= high:
+                bounds[position] = (low, high)
+    for position in over:
+        if position not in best:
             raise UserError(
                 f"a prompt without behaviours has more than {max_tokens} tokens: raise the budget"
             )
-        ids[position] = best
+        ids[position] = best[position]
     return ids
 
 
