@@ -60,8 +60,8 @@ def register_functions(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def attach_sql(home: Home, *, read_only: bool = False) -> str:
-    """The ATTACH statement for ``home``'s lake.
+def attach_sql(home: Home, *, read_only: bool = False, snapshot: int | None = None) -> str:
+    """The ATTACH statement for ``home``'s lake, as it was at ``snapshot`` where one is given.
 
     The data path is given each time because the catalog stores it: a home that was moved or copied
     opens all the same.
@@ -71,22 +71,27 @@ def attach_sql(home: Home, *, read_only: bool = False) -> str:
     # other. Without it a commit that meets a reader for 5 s fails, and DuckDB leaks a lock that
     # shuts everyone out until the process ends.
     options += ", READ_ONLY" if read_only else ", META_JOURNAL_MODE 'WAL'"
+    if snapshot is not None:
+        options += f", SNAPSHOT_VERSION {snapshot:d}"
     return f"ATTACH {_literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({options})"
 
 
-def connect(home: Home, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(
+    home: Home, *, read_only: bool = False, snapshot: int | None = None
+) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection in UTC with ``lake`` attached and in use.
 
+    ``snapshot``: all tables and views as they were at this one; only together with ``read_only``.
     Raises :class:`UserError` where ``home`` holds no lake yet (see :func:`ensure_lake`).
     """
     if not home.catalog.exists():
         raise UserError(
             f"no lake at {home.root}: run `aigq ingest` first, or point AIGQ_HOME at a shop's data"
         )
-    return _retrying(lambda: _open(home, read_only=read_only))
+    return _retrying(lambda: _open(home, read_only=read_only, snapshot=snapshot))
 
 
-def _open(home: Home, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+def _open(home: Home, *, read_only: bool, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
     install_extensions()
     # Hashing both extensions again for every connection would cost more than most transactions;
     # their signatures were checked when this process first loaded them.
@@ -97,7 +102,7 @@ def _open(home: Home, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         con.execute("SET TimeZone = 'UTC'")
         con.execute("SET enable_progress_bar = false")
         register_functions(con)
-        con.execute(attach_sql(home, read_only=read_only))
+        con.execute(attach_sql(home, read_only=read_only, snapshot=snapshot))
         con.execute("USE lake")
     except BaseException:
         con.close()

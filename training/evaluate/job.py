@@ -64,11 +64,11 @@ def command(
 ) -> None:
     """Measure models on the test user-days beside the baselines."""
     home = Home.from_environment()
-    found = [models.resolve(home, reference) for reference in references]
+    found = list(dict.fromkeys(models.resolve(home, reference) for reference in references))
     for model in found:
         _have_lists_generated(home, model, instances, lists, engine, seed)
     parameters = {
-        "models": {m.name: m.version for m in found},
+        "models": [f"{m.name}@{m.version}" for m in found],
         "instances": instances,
         "lists": lists,
         "seed": seed,
@@ -76,10 +76,14 @@ def command(
     with jobs.job(home, "evaluate", parameters) as run:
         versions = [(name, "sql") for name in BASELINES] + [(m.name, m.version) for m in found]
         result = evaluate(run, versions, instances=instances, lists=lists, seed=seed)
-        _store(run, result.estimates)
+        _store(run, versions, result.estimates)
         path = report.write_json(run, result, parameters)
         run.wrote(str(path))
-        run.metrics |= {"report": path.name, "instances": result.instances}
+        run.metrics |= {
+            "report": path.name,
+            "instances": result.instances,
+            "is_replayed": result.is_replayed,
+        }
         click.echo(report.table(result))
 
 
@@ -104,6 +108,7 @@ class Result:
     -> mean number of distinct candidates an instance has within the largest K. ``malformed``:
     (model, version) -> share of lists without a readable query (generated models only).
     ``without_category``: instances left out of Cate HR because no true query has a category.
+    ``is_replayed``: the shop logged no hint requests; its sessions are replayed from searches.
     """
 
     estimates: dict[tuple[str, str, str, int, str], Estimate]
@@ -112,15 +117,23 @@ class Result:
     instances: int
     lists: int
     without_category: int
+    is_replayed: bool
 
 
 def evaluate(
     run: jobs.Run, versions: list[tuple[str, str]], *, instances: int, lists: int, seed: int
 ) -> Result:
-    """Measure each (model, version) on the first ``instances`` test user-days."""
-    con = warehouse.connect(run.home, read_only=True)
+    """Measure each (model, version) on the first ``instances`` test user-days.
+
+    The lake is read as of the run's snapshot, which holds the lists generated before the run.
+    """
+    con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
     try:
         chosen = load_instances(con, instances)
+        (is_replayed,) = con.execute(
+            "SELECT bool_or(is_replayed) FROM lake.samples.test_user_days"
+        ).fetchone()
+        true_queries = load_true_queries(con)
         ranked, present = load_candidates(con, [i.instance_id for i in chosen], versions, lists)
         category = placed_by_clicks(con)
     finally:
@@ -128,7 +141,7 @@ def evaluate(
     run.read("lake.samples.test_user_days", len(chosen))
     run.read("lake.eval.lists", sum(len(c) for lists_ in ranked.values() for c in lists_.values()))
 
-    look = _look_up(run, chosen, ranked, category)
+    look = _look_up(run, true_queries, ranked, category)
     users = [i.user_id for i in chosen]
     estimates: dict[tuple[str, str, str, int, str], Estimate] = {}
     for model, version in versions:
@@ -156,6 +169,7 @@ def evaluate(
         instances=len(chosen),
         lists=lists,
         without_category=sum(not any(q in look.category for q in i.true_queries) for i in chosen),
+        is_replayed=is_replayed,
     )
 
 
@@ -218,6 +232,14 @@ def load_candidates(con, instance_ids: list[str], versions: list[tuple[str, str]
     return ranked, present
 
 
+def load_true_queries(con) -> set[str]:
+    """The true queries of all test user-days, chosen or not."""
+    rows = con.execute(
+        "SELECT DISTINCT unnest(true_queries) FROM lake.samples.test_user_days"
+    ).fetchall()
+    return {query for (query,) in rows}
+
+
 def placed_by_clicks(con) -> dict[str, str]:
     """Leaf category id of every query that clicks on training days placed."""
     return dict(
@@ -228,9 +250,13 @@ def placed_by_clicks(con) -> dict[str, str]:
     )
 
 
-def _look_up(run: jobs.Run, chosen, ranked, category: dict[str, str]) -> Lookups:
-    """Embeddings of all texts at hand, and a category for those that no click has placed."""
-    texts = {q for i in chosen for q in i.true_queries}
+def _look_up(run: jobs.Run, true_queries: set[str], ranked, category: dict[str, str]) -> Lookups:
+    """Embeddings of all texts at hand, and a category for those that no click has placed.
+
+    With the ``true_queries`` of every test user-day, so that the next dbt build finds the true
+    categories of all of them, not only of those that were measured.
+    """
+    texts = set(true_queries)
     texts |= {q for by_instance in ranked.values() for found in by_instance.values() for q in found}
     unplaced = sorted(texts - category.keys())
     placed = sorted(category)
@@ -250,11 +276,15 @@ def _look_up(run: jobs.Run, chosen, ranked, category: dict[str, str]) -> Lookups
     return Lookups(category | {q: category[n] for q, n in neighbors if q not in category}, vectors)
 
 
-def _store(run: jobs.Run, estimates: dict) -> None:
+def _store(run: jobs.Run, versions: list[tuple[str, str]], estimates: dict) -> None:
+    """Replace the metrics of ``versions``."""
     rows = [(*key, e.value, e.low, e.high, e.instances, run.run_id) for key, e in estimates.items()]
 
-    def insert(con) -> None:
+    def replace(con) -> None:
+        con.executemany(
+            "DELETE FROM lake.eval.metrics WHERE model = ? AND model_version = ?", versions
+        )
         con.executemany("INSERT INTO lake.eval.metrics VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
 
-    warehouse.write(run.home, insert)
+    warehouse.write(run.home, replace)
     run.wrote("lake.eval.metrics", len(rows))

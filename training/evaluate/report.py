@@ -1,6 +1,7 @@
 """The evaluation as a person reads it, and as a program does."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ _ROWS = [
 def table(result: "Result") -> str:
     """The screen table: metrics down, models across, ``value [95% interval]`` in the cells."""
     models = list(dict.fromkeys((m, v) for m, v, *_ in result.estimates))
-    lines = [["", *(model for model, _ in models)]]
+    lines = [["", *_headers(models)]]
     for title, metric, k, part in _ROWS:
         cells = [title]
         for model, version in models:
@@ -67,8 +68,19 @@ def table(result: "Result") -> str:
         f"{_counts(result)}",
         f"Generated models: 1 greedy list + {result.lists - 1} sampled, merged to reach K.",
         "Cells: mean and 95% bootstrap interval over users.",
+        *(["The requests of this shop are replayed."] if result.is_replayed else []),
     ]
     return "\n".join([*rendered, *notes])
+
+
+def _headers(models: list[tuple[str, str]]) -> list[str]:
+    """Names; where one occurs twice, with the end of the version, or all of it if need be."""
+    names = Counter(model for model, _ in models)
+    short = [f"{model}@{version.rsplit('-', 1)[-1]}" for model, version in models]
+    return [
+        model if names[model] == 1 else (name if short.count(name) == 1 else f"{model}@{version}")
+        for (model, version), name in zip(models, short, strict=True)
+    ]
 
 
 def _counts(result: "Result") -> str:
@@ -90,6 +102,7 @@ def write_json(run: Run, result: "Result", parameters: dict[str, Any]) -> Path:
         "parameters": parameters,
         "instances": result.instances,
         "instances_without_category": result.without_category,
+        "is_replayed": result.is_replayed,
         "lists": result.lists,
         "malformed": {f"{m}@{v}": share for (m, v), share in result.malformed.items()},
         "candidates": {f"{m}@{v}": mean for (m, v), mean in result.candidates.items()},

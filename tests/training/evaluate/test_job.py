@@ -1,0 +1,119 @@
+"""``aigq evaluate`` on a lake made by hand, without models and sentence embeddings."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from aigq import embeddings, warehouse
+from aigq.cli import main
+from training.evaluate import job
+
+VERSIONS = ["20260101T000000-train-sft-aaa111", "20260102T000000-train-sft-bbb222"]
+
+
+@pytest.fixture
+def shop(home, monkeypatch):
+    """Six user-days; "tent" is placed by clicks, the others by nothing yet."""
+
+    def build(con):
+        con.execute("CREATE SCHEMA IF NOT EXISTS lake.samples")
+        con.execute(
+            """
+            CREATE TABLE lake.samples.test_user_days AS
+            SELECT
+                'u' || i || ':2026-03-05' AS instance_id,
+                'u' || i AS user_id,
+                ['rare ' || i] AS true_queries,
+                [{'action': 'search', 'content_text': 'rope'}] AS behaviors,
+                true AS is_replayed
+            FROM range(6) AS t (i)
+            """
+        )
+        con.execute(
+            "CREATE TABLE lake.items.query_categories AS"
+            " SELECT 'tent' AS query_text, 'c1' AS leaf_category_id, 'clicks' AS source"
+        )
+        versions = ", ".join(f"('direct', '{v}')" for v in VERSIONS)
+        con.execute(
+            f"""
+            CREATE TABLE lake.eval.all_lists AS
+            SELECT
+                instance_id, model, model_version, 0 AS list_index, 1 AS position,
+                'tent' AS query_text
+            FROM lake.samples.test_user_days
+            CROSS JOIN (VALUES ('popularity', 'sql'), {versions}) AS m (model, model_version)
+            """
+        )
+        con.execute("CREATE VIEW lake.eval.lists AS SELECT * FROM lake.eval.all_lists")
+
+    warehouse.write(home, build)
+    for version in VERSIONS:
+        folder = home.models / "direct" / version
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    monkeypatch.setattr(job, "_have_lists_generated", lambda *_: None)
+    monkeypatch.setattr(embeddings, "embed", lambda texts, **_: np.eye(len(texts), dtype="f4"))
+    return home
+
+
+def evaluate(*models: str) -> str:
+    options = [part for model in models for part in ("--model", model)]
+    result = CliRunner().invoke(
+        main, ["evaluate", "--instances", "2", "--lists", "1", *options], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_measured_again_the_metrics_are_replaced(shop, rows_of):
+    figures = "SELECT * EXCLUDE run_id FROM eval.metrics ORDER BY ALL"
+    evaluate("direct")
+    first = rows_of(shop, figures)
+    assert {r["model"] for r in first} >= {"direct", "popularity"}
+    evaluate("direct")
+    assert rows_of(shop, figures) == first
+    evaluate(f"direct@{VERSIONS[0]}")
+    versions = {r["model_version"] for r in rows_of(shop, figures)}
+    assert versions == {"sql", *VERSIONS}, "another version's figures stay"
+
+
+def test_two_versions_of_a_model_are_told_apart(shop, rows_of):
+    page = evaluate(*(f"direct@{v}" for v in VERSIONS), "direct")
+    header = page.splitlines()[0].split()
+    assert header == [*job.BASELINES, "direct@aaa111", "direct@bbb222"]
+    (row,) = rows_of(shop, "SELECT parameters FROM meta.runs WHERE job = 'evaluate'")
+    assert json.loads(row["parameters"])["models"] == [f"direct@{v}" for v in VERSIONS]
+    assert evaluate("direct").splitlines()[0].split()[-1] == "direct"
+
+
+def test_a_report_says_that_requests_are_replayed(shop):
+    assert "The requests of this shop are replayed." in evaluate("direct")
+    (path,) = shop.reports.glob("evaluate-*.json")
+    assert json.loads(path.read_text())["is_replayed"] is True
+    warehouse.write(
+        shop, lambda con: con.execute("UPDATE lake.samples.test_user_days SET is_replayed = false")
+    )
+    assert "replayed" not in evaluate("direct")
+
+
+def test_true_queries_of_all_user_days_are_placed(shop, rows_of):
+    evaluate("direct")
+    placed = rows_of(shop, "SELECT query_text FROM items.query_neighbors ORDER BY 1")
+    assert [r["query_text"] for r in placed] == [f"rare {i}" for i in range(6)]
+
+
+def test_what_is_committed_meanwhile_is_not_read(shop, monkeypatch):
+    original = job.evaluate
+
+    def overtaken(run, *arguments, **options):
+        def rebuild(con):
+            con.execute("DELETE FROM lake.samples.test_user_days")
+            con.execute("DELETE FROM lake.eval.all_lists")
+
+        warehouse.write(shop, rebuild)
+        return original(run, *arguments, **options)
+
+    monkeypatch.setattr(job, "evaluate", overtaken)
+    assert "2 test user-days" in evaluate("direct")
