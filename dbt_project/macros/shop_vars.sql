@@ -17,5 +17,26 @@
         {{ exceptions.raise_compiler_error(
             "variable 'shop_timezone' must be an IANA time zone such as Asia/Shanghai, got " ~ zone) }}
     {% endif %}
+    {% do warn_of_changed_vars() %}
+{% endif %}
+{% endmacro %}
+
+{# dbt does not remember `--vars`: a build without those of the last one would move days, contexts
+   or the split without a word. It may be meant, so it is said and not stopped. #}
+{% macro warn_of_changed_vars() %}
+{% set shop = adapter.get_relation(target.database, 'meta', 'shop') %}
+{% if shop %}
+    {% set names = ['shop_timezone', 'max_behaviors', 'direct_list_length', 'train_days'] %}
+    {% set changed = [] %}
+    {% for row in run_query('select ' ~ names | join(', ') ~ ' from ' ~ shop).rows %}
+        {% for name in names if row[name] | string != var(name) | string %}
+            {% do changed.append(name ~ ' was ' ~ row[name] ~ ' and is now ' ~ var(name)) %}
+        {% endfor %}
+    {% endfor %}
+    {% if changed %}
+        {% do exceptions.warn("THE SHOP WAS BUILT WITH OTHER VARIABLES: " ~ changed | join('; ') ~
+            ". If that is not meant, put them into dbt_project.yml or give the same --vars again,"
+            ~ " and build anew.") %}
+    {% endif %}
 {% endif %}
 {% endmacro %}

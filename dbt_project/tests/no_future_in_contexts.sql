@@ -1,6 +1,6 @@
--- A context holds exactly the user's newest behaviours before the prediction, told from the log and
--- not from the sample's own days_ago: every content it holds was met before, and none of its days
--- lies after the prediction's.
+-- Every context has as many behaviours as the log knows before the prediction, the newest on the
+-- newest such day, and none on a day after the prediction's. Their contents are compared in
+-- contexts_are_the_newest_behaviors.
 with samples as (
 
     select

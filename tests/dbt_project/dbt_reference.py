@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 Row = dict[str, Any]
 CONTENT_ACTIONS = ("search", "item_click", "cart", "order")
+# Stands on every action but searches, as the contract allows: nobody ever searched it.
+STRAY_TEXT = "never searched"
 
 
 def normalize(text: str) -> str:
@@ -71,7 +73,7 @@ def random_shop(seed: int, zone: str, first: date, days: int, users: int = 14) -
                 "user_id": f"u{rng.randrange(users)}",
                 "occurred_at": moment(),
                 "action": action,
-                "query_text": rng.choice(spellings) if action == "search" else None,
+                "query_text": rng.choice(spellings) if action == "search" else STRAY_TEXT,
                 "item_id": f"i{rng.randrange(9)}"
                 if action in ("item_click", "cart", "order")
                 else None,
@@ -233,4 +235,31 @@ class Reference:
                 "true_leaf_categories": sorted(leaves),
                 "is_replayed": False,
             }
+        return found
+
+    def co_click(self) -> dict[str, list[str]]:
+        """Ranked queries of the baseline by instance id; instances that get none are left out."""
+        contents, searches = defaultdict(set), defaultdict(set)
+        for user, own in self.behaviors().items():
+            for b in own:
+                day = self.day(b["occurred_at"])
+                if day <= self.last_train_day():
+                    contents[user, day].add(b["content_key"])
+                    if b["action"] == "search":
+                        searches[user, day].add(b["content_text"])
+        users = defaultdict(Counter)
+        for user_day, keys in contents.items():
+            for key in keys:
+                users[key].update(q for q in searches[user_day] if "query:" + q != key)
+        found = {}
+        for instance, row in self.test_user_days().items():
+            scores = Counter()
+            for key in {b["content_key"] for b in row["behaviors"]}:
+                total = users[key].total()
+                likeliest = sorted(users[key].items(), key=lambda kv: (-kv[1], kv[0]))[:50]
+                for query, count in likeliest:
+                    # A share with twelve decimals, half rounded up, in whole numbers.
+                    scores[query] += (2 * count * 10**12 + total) // (2 * total)
+            if scores:
+                found[instance] = sorted(scores, key=lambda q: (-scores[q], q))[:30]
         return found

@@ -5,14 +5,16 @@ from collections import defaultdict
 
 def test_everything_says_that_it_was_replayed(replayed_shop, rows_of):
     home, _ = replayed_shop
-    for table in (
-        "meta.shop",
-        "sessions.sessions_direct",
-        "labels.label_candidates",
-        "labels.label_lists",
-        "samples.samples_direct",
-        "samples.test_user_days",
-    ):
+    reached = rows_of(
+        home,
+        "select distinct table_schema || '.' || table_name as name from information_schema.columns"
+        " where table_catalog = 'lake' and table_schema in ('sessions', 'labels', 'samples')"
+        " and column_name in ('session_id', 'request_id', 'instance_id')",
+    )
+    assert len(reached) >= 11
+    for table in ["meta.shop", *(row["name"] for row in reached)]:
+        columns = rows_of(home, f"describe {table}")
+        assert "is_replayed" in {column["column_name"] for column in columns}, table
         marks = rows_of(home, f"select distinct is_replayed from {table}")
         assert marks == [{"is_replayed": True}], table
 

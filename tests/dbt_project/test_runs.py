@@ -56,6 +56,20 @@ def test_a_variable_that_cannot_be_meant(home, run_dbt, rows_of, variables, mess
     )
 
 
+def test_a_run_with_other_variables_than_the_shop_says_so(home, run_dbt):
+    """Variables given once with --vars are forgotten by the next run."""
+    given = {"shop_timezone": "Asia/Shanghai", "train_days": 63}
+    build = ("run", "-s", "+shop")
+    first = run_dbt(home, *build, variables=given)
+    same = run_dbt(home, "run", "-s", "stg_users", variables=given)
+    forgotten = " ".join(run_dbt(home, *build).stdout.split())
+    for result in (first, same):
+        assert "OTHER VARIABLES" not in result.stdout
+    assert "OTHER VARIABLES: shop_timezone was Asia/Shanghai and is now UTC" in forgotten
+    assert "train_days was 63 and is now 30" in forgotten
+    assert "max_behaviors was" not in forgotten
+
+
 def test_every_model_says_what_a_row_is():
     """Every model is described, ends in its grain and is tested on it."""
     folder = PROJECT_ROOT / "dbt_project" / "models"

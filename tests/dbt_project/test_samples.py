@@ -1,8 +1,12 @@
 """The SQL against the same rules in plain Python, on random logs full of ties and midnights."""
 
+import shutil
 from datetime import UTC, datetime
 
 import pytest
+
+from aigq import warehouse
+from aigq.settings import Home
 
 
 def test_samples_are_those_of_the_reference(random_shop, rows_of):
@@ -133,3 +137,31 @@ def test_popularity_counts_users_of_training_days(random_shop, rows_of):
     query = "from eval.baseline_lists where model = 'popularity' order by instance_id, position"
     found = [r["query_text"] for r in rows_of(home, query)]
     assert found[: len(expected)] == expected
+
+
+def test_co_click_counts_training_days_only(random_shop, rows_of):
+    home, reference = random_shop
+    found = {}
+    query = "from eval.baseline_lists where model = 'co_click' order by instance_id, position"
+    for row in rows_of(home, query):
+        found.setdefault(row["instance_id"], []).append(row["query_text"])
+    assert len(found) > 20
+    assert found == reference.co_click()
+
+
+@pytest.mark.parametrize("table", ["samples_direct", "test_user_days"])
+def test_a_context_with_other_contents_fails_the_build(random_shop, run_dbt, tmp_path, table):
+    """As many behaviours on the same days, but one of them is not what the user did."""
+    original, reference = random_shop
+    shutil.copytree(original.root / "lake", tmp_path / "lake")
+    changed = Home(tmp_path)
+    checks = ["no_future_in_contexts", "contexts_are_the_newest_behaviors"]
+    change = (
+        f"UPDATE lake.samples.{table} SET behaviors = list_transform(behaviors, lambda b, i: "
+        "struct_update(b, content_key := if(i = 1, 'item:other', b.content_key)))"
+        " WHERE len(behaviors) > 1"
+    )
+    warehouse.write(changed, lambda lake: lake.execute(change))
+    result = run_dbt(changed, "test", "-s", *checks, variables=reference.variables, check=False)
+    assert "PASS no_future_in_contexts" in result.stdout, result.stdout
+    assert "contexts_are_the_newest_behaviors" in result.stdout.partition("FAIL")[2], result.stdout

@@ -1,18 +1,12 @@
-with behaviors as (
-
-    select * from {{ ref('behaviors') }}
-
-),
-
 -- Several behaviours at one moment make one row.
-moments as (
+with moments as (
 
     select
         user_id,
         occurred_at,
         behavior_date,
         max(behavior_index) as newest_index,
-    from behaviors
+    from {{ ref('behaviors') }}
     group by user_id, occurred_at, behavior_date
 
 ),
@@ -56,7 +50,7 @@ newest as (
             'behaviors.behavior_index',
         ) }} as behaviors,
     from exported
-    inner join behaviors
+    inner join {{ ref('behaviors') }} as behaviors
         on
             exported.user_id = behaviors.user_id
             and behaviors.behavior_index > exported.newest_index - {{ var('max_behaviors') }}

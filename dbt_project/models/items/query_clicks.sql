@@ -14,7 +14,8 @@ credited as (
         event_date,
         action,
         item_id,
-        last_value(query_text ignore nulls) over (
+        -- Other actions may hold a text too; what was searched decides.
+        last_value(case when action = 'search' then query_text end ignore nulls) over (
             partition by user_id, event_date
             order by occurred_at, event_id
             rows between unbounded preceding and current row

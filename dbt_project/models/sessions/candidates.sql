@@ -9,6 +9,7 @@ select
     is_displayed,
     position,
     clicked_at,
+    false as is_replayed,
 from {{ ref('stg_hint_candidates') }}
 
 union all
@@ -22,4 +23,5 @@ select
     is_displayed,
     position,
     clicked_at,
+    is_replayed,
 from {{ ref('replayed_candidates') }}

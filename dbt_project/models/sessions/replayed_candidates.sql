@@ -44,6 +44,7 @@ final as (
         rankings.rank <= 3 as is_displayed,
         case when rankings.rank <= 3 then rankings.rank end as position,
         case when rankings.rank <= 3 then clicks.clicked_at end as clicked_at,
+        true as is_replayed,
     from rankings
     left join clicks using (request_id, query_text)
 

@@ -31,6 +31,7 @@ final as (
         query_text,
         cast(sum(share) as double) as rank_score,
         min(recall_source) as recall_source,
+        true as is_replayed,
     from proposals
     group by request_id, query_text
     qualify rank <= 20

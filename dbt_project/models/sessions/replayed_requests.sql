@@ -18,6 +18,7 @@ final as (
         events.user_id,
         min(events.occurred_at) as requested_at,
         events.event_date as request_date,
+        true as is_replayed,
     from events
     cross join shop
     where shop.is_replayed

@@ -28,6 +28,7 @@ final as (
         requests.request_id,
         requests.request_date,
         unnest({{ list_field('contexts.behaviors', 'content_key') }}) as content_key,
+        true as is_replayed,
     from requests
     inner join contexts using (request_id)
 

@@ -15,5 +15,5 @@ select
     user_id,
     requested_at,
     request_date,
-    true as is_replayed,
+    is_replayed,
 from {{ ref('replayed_requests') }}
