@@ -40,6 +40,11 @@ JOB_TABLES: dict[str, str] = {
     "eval.generated_lists": """
         instance_id VARCHAR, model VARCHAR, model_version VARCHAR, list_index INTEGER,
         position INTEGER, query_text VARCHAR, run_id VARCHAR""",
+    # One row per list that was drawn, malformed ones (`error` says how) included: with the key of
+    # what it was drawn from, it tells which lists a job need not draw again.
+    "eval.list_draws": """
+        instance_id VARCHAR, model VARCHAR, model_version VARCHAR, list_index INTEGER,
+        sampling_key VARCHAR, error VARCHAR, run_id VARCHAR""",
     "eval.metrics": """
         model VARCHAR, model_version VARCHAR, metric VARCHAR, k INTEGER, slice VARCHAR,
         value DOUBLE, interval_low DOUBLE, interval_high DOUBLE, instances BIGINT,

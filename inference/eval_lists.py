@@ -4,13 +4,15 @@
 
 List 0 of an instance is greedy, the others are sampled (temperature 1.0, top-k 100) with a seed of
 their own, made from --seed, instance and list number. Only lists that are not there are generated.
-A malformed list leaves no rows; it would come out malformed again, so once a run with the same
-parameters has finished, nothing counts as missing any more.
+``lake.eval.list_draws`` has a row for each that is, a malformed one too, with a key of all that it
+was drawn from (seed, bounds, prompt). Where an instance's key is another one now, its lists are
+replaced together: a model is never judged by the better of two draws.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -19,7 +21,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from aigq import jobs, models, warehouse
-from aigq.context import Context
+from aigq.context import PROMPT_STYLES, Context
+from aigq.lists import ParsedList
 from aigq.settings import Home, UserError
 from inference.direct import DirectModel
 from inference.engines import engine_option
@@ -56,74 +59,85 @@ def command(
     """Generate the lists that evaluation needs and the lake lacks."""
     home = Home.from_environment()
     direct = DirectModel(models.resolve(home, model), engine, max_tokens)
-    con = warehouse.connect(home, read_only=True)
-    try:
-        chosen = _instances(con, instances)
-    finally:
-        con.close()
-    ids = "\n".join(row["instance_id"] for row in chosen)
     parameters = {
         "model": direct.model.name,
         "model_version": direct.model.version,
-        "instances": len(chosen),
-        "instances_md5": hashlib.md5(ids.encode()).hexdigest(),
+        "instances": instances,
         "lists": lists,
         "seed": seed,
         "engine": engine,
-        "max_tokens": direct.sampling.max_tokens,
+        **asdict(direct.sampling),
     }
     with jobs.job(home, "generate lists", parameters) as run, direct:
-        generate_lists(run, direct, chosen, parameters)
+        generate_lists(run, direct, instances=instances, lists=lists, seed=seed)
 
 
 def generate_lists(
-    run: jobs.Run,
-    direct: DirectModel,
-    instances: list[dict[str, Any]],
-    parameters: dict[str, Any],
+    run: jobs.Run, direct: DirectModel, *, instances: int, lists: int, seed: int
 ) -> None:
-    """Generate and write what is missing of the lists that ``parameters`` ask for."""
-    run.read("lake.samples.test_user_days", len(instances))
-    before = _finished_before(run.home, parameters)
-    if before is not None:
-        run.metrics |= before
-        run.summary.append("  nothing is missing: an earlier run generated these lists")
-        return
-    there = _lists_there(run.home, direct)
+    """Generate and write what is missing of ``lists`` lists for each of ``instances``."""
+    chosen = _instances(run, instances)
+    keys = {row["instance_id"]: sampling_key(direct, seed, row) for row in chosen}
+    there = _drawn(run, direct, keys)
     missing = [
         (row, indices)
-        for row in instances
-        if (
-            indices := [
-                i for i in range(parameters["lists"]) if (row["instance_id"], i) not in there
-            ]
-        )
+        for row in chosen
+        if (indices := [i for i in range(lists) if (row["instance_id"], i) not in there])
     ]
-    wanted = len(instances) * parameters["lists"]
+    wanted = len(chosen) * lists
     left = sum(len(indices) for _, indices in missing)
     written = 0
     if missing:
         direct.start()
     chunks = iter(missing)
-    per_chunk = max(1, _CHUNK_LISTS // parameters["lists"])
     with tqdm(total=wanted, initial=wanted - left, unit=" lists", desc="lists") as bar:
-        while chunk := list(islice(chunks, per_chunk)):
+        while chunk := list(islice(chunks, max(1, _CHUNK_LISTS // lists))):
             contexts = [Context.from_row(row) for row, _ in chunk]
             seeds = [
-                [list_seed(parameters["seed"], row["instance_id"], i) for i in indices]
-                for row, indices in chunk
+                [list_seed(seed, row["instance_id"], i) for i in indices] for row, indices in chunk
             ]
-            rows = _rows(run, direct, chunk, direct.generate(contexts, seeds))
-            written += warehouse.write(run.home, lambda lake, rows=rows: _insert(lake, rows))
-            bar.update(sum(map(len, seeds)))
-    # Every absent list was generated again, so the malformed are all that `wanted` lists hold.
+            drawn = [
+                (row["instance_id"], index, found)
+                for (row, indices), of_row in zip(
+                    chunk, direct.generate(contexts, seeds), strict=True
+                )
+                for index, found in zip(indices, of_row, strict=True)
+            ]
+            draws, rows = _tables(run, direct, drawn, keys)
+            written += warehouse.write(
+                run.home, lambda lake, draws=draws, rows=rows: _insert(lake, draws, rows)
+            )
+            bar.update(len(drawn))
+    # Of all lists wanted, whichever run drew them.
+    errors = Counter(
+        error
+        for (_, index), error in _drawn(run, direct, keys).items()
+        if error is not None and index < lists
+    )
     run.metrics |= direct.tally.metrics() | {
         "engine": direct.engine_used,
+        "instances": len(chosen),
+        "is_replayed": any(row["is_replayed"] for row in chosen),
         "lists_wanted": wanted,
-        "malformed_share": direct.tally.malformed.total() / wanted,
+        "malformed": dict(sorted(errors.items())),
+        "malformed_lists": errors.total(),
+        "malformed_share": errors.total() / wanted,
     }
+    run.read("lake.samples.test_user_days", len(chosen))
     run.wrote("lake.eval.generated_lists", written)
-    run.summary.append(f"  {direct.tally.summary()}; {wanted - left:,} were there before")
+    if missing:
+        run.summary.append(f"  {direct.tally.summary()}; {wanted - left:,} were there before")
+    else:
+        run.summary.append("  nothing is missing: an earlier run generated these lists")
+
+
+def sampling_key(direct: DirectModel, seed: int, row: dict[str, Any]) -> str:
+    """What the lists of an instance were drawn from, besides the model version: same key, same
+    lists."""
+    prompt = PROMPT_STYLES[direct.prompt_style](Context.from_row(row))
+    # The instance names its lists' seeds.
+    drawn_from = [row["instance_id"], seed, asdict(direct.sampling), prompt]
+    return hashlib.md5(json.dumps(drawn_from).encode()).hexdigest()
 
 
 def list_seed(seed: int, instance_id: str, list_index: int) -> int | None:
@@ -134,18 +148,22 @@ def list_seed(seed: int, instance_id: str, list_index: int) -> int | None:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _instances(con, count: int) -> list[dict[str, Any]]:
-    if not warehouse.table_exists(con, "samples.test_user_days"):
-        raise UserError("the lake has no samples.test_user_days: run `dbt build` first")
-    rows = (
-        con.execute(
-            "SELECT instance_id, age_band, gender, region, behaviors"
-            " FROM lake.samples.test_user_days ORDER BY md5(instance_id), instance_id LIMIT ?",
-            [count],
+def _instances(run: jobs.Run, count: int) -> list[dict[str, Any]]:
+    con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
+    try:
+        if not warehouse.table_exists(con, "samples.test_user_days"):
+            raise UserError("the lake has no samples.test_user_days: run `dbt build` first")
+        rows = (
+            con.execute(
+                "SELECT instance_id, age_band, gender, region, behaviors, is_replayed"
+                " FROM lake.samples.test_user_days ORDER BY md5(instance_id), instance_id LIMIT ?",
+                [count],
+            )
+            .to_arrow_table()
+            .to_pylist()
         )
-        .to_arrow_table()
-        .to_pylist()
-    )
+    finally:
+        con.close()
     if not rows:
         raise UserError(
             "lake.samples.test_user_days is empty: no day after the training days holds a search;"
@@ -154,66 +172,92 @@ def _instances(con, count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _finished_before(home: Home, parameters: dict[str, Any]) -> dict[str, Any] | None:
-    """Metrics of the newest finished run that left nothing of ``parameters`` missing, or None."""
-    con = warehouse.connect(home, read_only=True)
+def _drawn(
+    run: jobs.Run, direct: DirectModel, keys: dict[str, str]
+) -> dict[tuple[str, int], str | None]:
+    """How each list with its instance's key is malformed (None: it is not)."""
+    con = warehouse.connect(run.home, read_only=True)
     try:
-        runs = con.execute(
-            "SELECT parameters, metrics FROM lake.meta.runs"
-            " WHERE job = 'generate lists' AND status = 'succeeded' ORDER BY run_id DESC"
+        draws = con.execute(
+            "SELECT instance_id, list_index, sampling_key, error FROM lake.eval.list_draws"
+            " WHERE model = ? AND model_version = ?",
+            [direct.model.name, direct.model.version],
         ).fetchall()
     finally:
         con.close()
-    same = ("model", "model_version", "instances_md5", "lists", "seed", "max_tokens")
-    for there, metrics in runs:
-        there = json.loads(there)
-        if all(there.get(key) == parameters[key] for key in same):
-            return json.loads(metrics)
-    return None
+    return {(i, index): error for i, index, key, error in draws if keys.get(i) == key}
 
 
-def _lists_there(home: Home, direct: DirectModel) -> set[tuple[str, int]]:
-    con = warehouse.connect(home, read_only=True)
-    try:
-        return set(
-            con.execute(
-                "SELECT DISTINCT instance_id, list_index FROM lake.eval.generated_lists"
-                " WHERE model = ? AND model_version = ?",
-                [direct.model.name, direct.model.version],
-            ).fetchall()
-        )
-    finally:
-        con.close()
-
-
-def _rows(run: jobs.Run, direct: DirectModel, chunk: Sequence, parsed: Sequence) -> pa.Table:
+def _tables(
+    run: jobs.Run,
+    direct: DirectModel,
+    drawn: list[tuple[str, int, ParsedList]],
+    keys: dict[str, str],
+) -> tuple[pa.Table, pa.Table]:
+    """Rows of ``eval.list_draws`` and of ``eval.generated_lists``."""
+    draws = [(i, index, keys[i], found.error) for i, index, found in drawn]
     rows = [
-        (row["instance_id"], index, position, query)
-        for (row, indices), lists in zip(chunk, parsed, strict=True)
-        for index, found in zip(indices, lists, strict=True)
+        (i, index, position, query)
+        for i, index, found in drawn
         for position, query in enumerate(found.queries, start=1)
     ]
-    columns = list(zip(*rows, strict=True)) or [()] * 4
-    names = {"instance_id": "str", "list_index": "i4", "position": "i4", "query_text": "str"}
-    table = pa.table({n: pa.array(c, t) for (n, t), c in zip(names.items(), columns, strict=True)})
-    for name, value in (
-        ("model", direct.model.name),
-        ("model_version", direct.model.version),
-        ("run_id", run.run_id),
-    ):
+    common = {
+        "model": direct.model.name,
+        "model_version": direct.model.version,
+        "run_id": run.run_id,
+    }
+    return (
+        _table(draws, "instance_id list_index sampling_key error", common),
+        _table(rows, "instance_id list_index position query_text", common),
+    )
+
+
+def _table(rows: list[tuple], names: str, common: dict[str, str]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * 4
+    table = pa.table(
+        {
+            name: pa.array(column, "i4" if name in ("list_index", "position") else "str")
+            for name, column in zip(names.split(), columns, strict=True)
+        }
+    )
+    for name, value in common.items():
         table = table.append_column(name, pa.array([value] * len(rows), "str"))
     return table
 
 
-def _insert(con, rows: pa.Table) -> int:
+_SAME_INSTANCE = "(instance_id, model, model_version)"
+_SAME_LIST = "(instance_id, model, model_version, list_index)"
+
+
+def _insert(con, draws: pa.Table, rows: pa.Table) -> int:
+    """Replace what was drawn for these instances from something else, and add the new."""
+    con.register("new_draws", draws)
     con.register("new_rows", rows)
-    # Not again what another run for the same model wrote meanwhile.
-    return con.execute(
+    con.execute(
+        f"""
+        DELETE FROM lake.eval.list_draws
+        WHERE {_SAME_INSTANCE} IN (SELECT {_SAME_INSTANCE} FROM new_draws)
+            AND sampling_key NOT IN (SELECT sampling_key FROM new_draws)
         """
+    )
+    con.execute(
+        f"""
+        DELETE FROM lake.eval.generated_lists
+        WHERE {_SAME_INSTANCE} IN (SELECT {_SAME_INSTANCE} FROM new_draws)
+            AND {_SAME_LIST} NOT IN (SELECT {_SAME_LIST} FROM lake.eval.list_draws)
+        """
+    )
+    # Not again what another run of the same key wrote meanwhile.
+    con.execute(
+        f"""
+        CREATE TEMP TABLE fresh AS SELECT * FROM new_draws
+        WHERE {_SAME_LIST} NOT IN (SELECT {_SAME_LIST} FROM lake.eval.list_draws)
+        """
+    )
+    con.execute("INSERT INTO lake.eval.list_draws BY NAME SELECT * FROM fresh")
+    return con.execute(
+        f"""
         INSERT INTO lake.eval.generated_lists BY NAME
-        SELECT * FROM new_rows
-        ANTI JOIN (
-            SELECT instance_id, model, model_version, list_index FROM lake.eval.generated_lists
-        ) USING (instance_id, model, model_version, list_index)
+        SELECT * FROM new_rows WHERE {_SAME_LIST} IN (SELECT {_SAME_LIST} FROM fresh)
         """
     ).fetchone()[0]

@@ -18,8 +18,10 @@ _BEHAVIORS_SHOWN = 10
 
 @dataclass(frozen=True)
 class Hints:
-    """``source``: ``u2q``, or ``popular`` with ``reason`` (``unknown_user``, ``no_list``).
+    """``source``: ``u2q``, or ``popular`` with ``reason``.
 
+    ``reason``: ``no_list``, or ``unknown_user`` where there are no behaviours either (a profile
+    alone is not seen: the one online read does not ask for it).
     ``queries``: the ranked list, best first; ``behaviors``: (when, action, text), newest first.
     """
 
@@ -115,7 +117,10 @@ def _page(hints: Hints, count: int, now: datetime | None, milliseconds: float) -
         lines.append("no behaviours known")
     lines.append("")
     if hints.reason == "unknown_user":
-        lines.append("hints: unknown user, so these are the popular queries")
+        lines.append(
+            "hints: no list and no behaviours for this user (unknown to hint recall), so these are"
+            " the popular queries"
+        )
     elif hints.reason == "no_list":
         lines.append("hints: no list was generated for this user, so these are the popular queries")
     else:

@@ -7,6 +7,7 @@
 A list belongs to a user, a model version and the moment it is for (``generated_at``, ``--now``).
 Lists are committed in chunks, then pushed; started again with the same model and moment, the job
 writes the lists that are missing and pushes what the lake has, so a run killed anywhere is healed.
+A list whose context late rows have changed since is missing, too; the newer run's list counts.
 The online store gets each user's newest list by ``generated_at``. A malformed list is counted and
 written nowhere: the user keeps the list that was there.
 """
@@ -24,6 +25,7 @@ from aigq.context import Context
 from aigq.settings import Home, UserError
 from inference.direct import DirectModel
 from inference.engines import engine_option
+from inference.u2q_contexts import earlier_lists, read_contexts, same_context
 
 _CHUNK_USERS = 1024
 _BUILT = ("meta.shop", "behavior.behaviors", "features.user_profile", "features.u2q")
@@ -59,44 +61,46 @@ def command(
     home = Home.from_environment()
     direct = DirectModel(models.resolve(home, model), engine, max_tokens)
     store = features.open_store(home)
-    con = warehouse.connect(home, read_only=True)
-    try:
-        _require_built(con)
-        moment = parse_moment(now) if now else _after_newest_event(con)
-        chosen = _everyone(con, moment) if everyone else _known(con, users)
-    finally:
-        con.close()
-    click.echo(f"lists as of {moment:%Y-%m-%d %H:%M:%S %Z} for {len(chosen):,} users", err=True)
+    moment = parse_moment(now) if now else None
     parameters = {
         "model": direct.model.name,
         "model_version": direct.model.version,
         "now": moment,
-        "users": "all" if everyone else chosen,
+        "users": users or "all",
         "engine": engine,
         "max_tokens": direct.sampling.max_tokens,
     }
     with jobs.job(home, "generate u2q", parameters) as run, direct:
-        generate_u2q(run, direct, store, chosen, moment)
+        generate_u2q(run, direct, store, users, moment)
 
 
 def generate_u2q(
-    run: jobs.Run, direct: DirectModel, store: Any, users: list[str], moment: datetime
+    run: jobs.Run, direct: DirectModel, store: Any, users: str | None, moment: datetime | None
 ) -> None:
-    """Write and push the lists of ``users`` for ``moment`` that are missing."""
-    con = warehouse.connect(run.home, read_only=True)
+    """Write and push the lists for ``moment`` that are missing. ``users``: ids separated by commas,
+    None for everyone; ``moment`` None: just after the newest event."""
+    con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
     try:
-        _read_contexts(con, users, moment, direct.model.version)
-        there = con.execute("SELECT user_id FROM contexts WHERE has_list").fetchall()
-        pushed = _push(run.home, store, [user for (user,) in there])
+        _require_built(con)
+        moment = moment or _after_newest_event(con)
+        chosen = _everyone(con, moment) if users is None else _known(con, users)
+        click.echo(f"lists as of {moment:%Y-%m-%d %H:%M:%S %Z} for {len(chosen):,} users", err=True)
+        read_contexts(con, chosen, moment)
+        earlier = earlier_lists(run.home, direct, moment)
+        there = same_context(run.home, con, direct, moment, earlier)
+        pushed = _push(run.home, store, there)
         written = 0
-        if len(there) < len(users):
+        if len(there) < len(chosen):
             direct.start()
-        with tqdm(total=len(users), initial=len(there), unit=" users", desc="u2q") as bar:
-            for chunk in _chunks(con):
+        known_runs = sorted(set(earlier.values()))
+        with tqdm(total=len(chosen), initial=len(there), unit=" users", desc="u2q") as bar:
+            for chunk in _chunks(con, there):
                 contexts = [Context.from_row(row) for row in chunk]
                 lists = direct.generate(contexts, [[None]] * len(chunk))
                 rows = _rows(run, direct, moment, chunk, [of_user[0].queries for of_user in lists])
-                written += warehouse.write(run.home, lambda lake, rows=rows: _insert(lake, rows))
+                written += warehouse.write(
+                    run.home, lambda lake, rows=rows: _insert(lake, rows, known_runs)
+                )
                 pushed += _push(run.home, store, [row["user_id"] for row in chunk])
                 bar.update(len(chunk))
     finally:
@@ -104,11 +108,12 @@ def generate_u2q(
     exported = _export_history(run.home)
     run.metrics |= direct.tally.metrics() | {
         "engine": direct.engine_used,
-        "users": len(users),
+        "now": moment,
+        "users": len(chosen),
         "users_done_before": len(there),
         "users_pushed": pushed,
     }
-    run.read("lake.behavior.behaviors, lake.features.user_profile: contexts", len(users))
+    run.read("lake.behavior.behaviors, lake.features.user_profile: contexts", len(chosen))
     run.wrote("lake.serving.u2q_runs", written)
     run.wrote("feature view u2q, online", pushed)
     run.wrote(str(run.home.features / "u2q.parquet"), exported)
@@ -167,59 +172,9 @@ def _known(con, users: str) -> list[str]:
     return asked
 
 
-def _read_contexts(con, users: list[str], moment: datetime, version: str) -> None:
-    """Into the temporary table ``contexts``, in one query: a result that stays open while lists
-    are generated would keep the catalog locked against writers."""
-    con.register("chosen", pa.table({"user_id": users}))
-    con.execute(
-        """
-        CREATE TEMP TABLE contexts AS
-        WITH recent AS (
-            SELECT
-                user_id,
-                list_reverse(max_by(
-                    {
-                        'days_ago': date_diff(
-                            'day',
-                            behavior_date,
-                            ($moment::TIMESTAMPTZ AT TIME ZONE shop_timezone)::DATE
-                        ),
-                        'action': action,
-                        'content_text': content_text
-                    },
-                    behavior_index,
-                    $newest
-                )) AS behaviors
-            FROM lake.behavior.behaviors
-            SEMI JOIN chosen USING (user_id)
-            CROSS JOIN lake.meta.shop
-            WHERE occurred_at < $moment
-            GROUP BY user_id
-        ),
-        listed AS (
-            SELECT DISTINCT user_id
-            FROM lake.serving.u2q_runs
-            WHERE model_version = $version AND generated_at = $moment
-        )
-        SELECT
-            user_id, age_band, gender, region, behaviors,
-            listed.user_id IS NOT NULL AS has_list,
-            row_number() OVER (ORDER BY user_id) AS place
-        FROM chosen
-        LEFT JOIN lake.features.user_profile USING (user_id)
-        LEFT JOIN recent USING (user_id)
-        LEFT JOIN listed USING (user_id)
-        """,
-        {
-            "moment": moment,
-            "newest": con.execute("SELECT max_behaviors FROM lake.meta.shop").fetchone()[0],
-            "version": version,
-        },
-    )
-
-
-def _chunks(con) -> Iterator[list[dict[str, Any]]]:
-    cursor = con.execute("SELECT * FROM contexts WHERE NOT has_list ORDER BY place")
+def _chunks(con, there: list[str]) -> Iterator[list[dict[str, Any]]]:
+    con.register("there", pa.table({"user_id": pa.array(there, "str")}))
+    cursor = con.execute("SELECT * FROM contexts ANTI JOIN there USING (user_id) ORDER BY user_id")
     names = [column[0] for column in cursor.description]
     for chunk in iter(lambda: cursor.fetchmany(_CHUNK_USERS), []):
         yield [dict(zip(names, row, strict=True)) for row in chunk]
@@ -240,15 +195,19 @@ def _rows(run: jobs.Run, direct: DirectModel, moment: datetime, chunk, lists) ->
     )
 
 
-def _insert(con, rows: pa.Table) -> int:
+def _insert(con, rows: pa.Table, known_runs: list[str]) -> int:
+    """Add ``rows``. ``known_runs``: those whose lists this run found and may overrule."""
     con.register("new_rows", rows)
+    con.register("known_runs", pa.table({"run_id": pa.array(known_runs, "str")}))
     # Not again what another run of the same model and moment wrote meanwhile.
     return con.execute(
         """
         INSERT INTO lake.serving.u2q_runs BY NAME
         SELECT * FROM new_rows
         ANTI JOIN (
-            SELECT user_id, generated_at, model_version FROM lake.serving.u2q_runs
+            SELECT user_id, generated_at, model_version
+            FROM lake.serving.u2q_runs
+            ANTI JOIN known_runs USING (run_id)
         ) USING (user_id, generated_at, model_version)
         """
     ).fetchone()[0]
@@ -277,10 +236,12 @@ def _push(home: Home, store: Any, users: list[str]) -> int:
 
 def _export_history(home: Home) -> int:
     """All lists as Feast's offline side, as `dbt build` exports them too."""
-    con = warehouse.connect(home, read_only=True)
-    try:
-        return warehouse.export_parquet(
-            con, "SELECT * FROM lake.features.u2q ORDER BY ALL", home.features / "u2q.parquet"
-        )
-    finally:
-        con.close()
+    # In turn: of two exports at once, the older could be renamed last.
+    with warehouse.WriteLock(home):
+        con = warehouse.connect(home, read_only=True)
+        try:
+            return warehouse.export_parquet(
+                con, "SELECT * FROM lake.features.u2q ORDER BY ALL", home.features / "u2q.parquet"
+            )
+        finally:
+            con.close()

@@ -72,7 +72,7 @@ def open_engine(name: str, checkpoint: Path, tokenizer: Any, *, max_length: int)
     if name.startswith(("http://", "https://")):
         from inference.engines.server import ServerEngine
 
-        return ServerEngine(name, checkpoint)
+        return ServerEngine(name, checkpoint, tokenizer)
     if name == "vllm":
         from inference.engines.vllm import VllmEngine
 
@@ -108,7 +108,9 @@ class Decoder:
     def __init__(self, tokenizer: Any):
         self.eos: int = tokenizer.eos_token_id
         self._tokenizer = tokenizer
-        self._special = {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+        self._special = {
+            i: t.content for i, t in tokenizer.added_tokens_decoder.items() if t.special
+        }
 
     def __call__(self, ids: Sequence[int]) -> Completion:
         """The completion that ``ids`` spell; what follows eos is padding."""
@@ -116,6 +118,15 @@ class Decoder:
         finished = self.eos in ids
         text_ids = ids[: ids.index(self.eos)] if finished else ids
         text = self._tokenizer.decode(text_ids, skip_special_tokens=True)
-        if not self._special.isdisjoint(text_ids):
+        if not self._special.keys().isdisjoint(text_ids):
             text += _NO_TEXT
         return Completion(text, finished, len(text_ids) + finished)
+
+    def from_text(self, text: str, *, finished: bool, tokens: int | None) -> Completion:
+        """The same completion from text in which special tokens are spelled out."""
+        if finished:  # vLLM leaves the end out, others may not.
+            text = text.removesuffix(self._special.get(self.eos, ""))
+        bare = text
+        for token in self._special.values():
+            bare = bare.replace(token, "")
+        return Completion(bare if bare == text else bare + _NO_TEXT, finished, tokens)

@@ -4,10 +4,11 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from aigq.settings import UserError
-from inference.engines import Completion, Request, Sampling
+from inference.engines import Completion, Decoder, Request, Sampling
 
 _CONCURRENT = 64
 _RETRIES = 4
@@ -15,14 +16,15 @@ _TIMEOUT_SECONDS = 300.0
 
 
 class ServerEngine:
-    """Sends prompts as token ids, so the server must serve the same checkpoint.
+    """Sends prompts as token ids, so the server must serve the same checkpoint, and say so: by the
+    model's id, or its ``root``.
 
     ``address``: with or without ``/v1``. The key is read from ``OPENAI_API_KEY``. Connection
     errors, timeouts, 408, 409, 429 and 5xx are tried again with back-off; what remains is a
     :class:`UserError` naming the server.
     """
 
-    def __init__(self, address: str, checkpoint: Path):
+    def __init__(self, address: str, checkpoint: Path, tokenizer: Any):
         from openai import OpenAI
 
         if urlsplit(address).path in ("", "/"):
@@ -34,6 +36,7 @@ class ServerEngine:
             max_retries=_RETRIES,
             timeout=_TIMEOUT_SECONDS,
         )
+        self._decode = Decoder(tokenizer)
         self._model = self._served(checkpoint)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
@@ -44,38 +47,40 @@ class ServerEngine:
         self._client.close()
 
     def _complete(self, request: Request, sampling: Sampling) -> Completion:
-        drawn = {"temperature": 0.0}
+        # Not in OpenAI's own API; vLLM and SGLang know them. Without it a list that holds special
+        # tokens would come back as one that does not.
+        extra: dict[str, Any] = {"skip_special_tokens": False}
+        drawn: dict[str, Any] = {"temperature": 0.0}
         if request.seed is not None:
-            drawn = {
-                "temperature": sampling.temperature,
-                "seed": request.seed,
-                # Not in OpenAI's own API; vLLM, SGLang and llama.cpp know it.
-                "extra_body": {"top_k": sampling.top_k},
-            }
+            drawn = {"temperature": sampling.temperature, "seed": request.seed}
+            extra["top_k"] = sampling.top_k
         answer = self._call(
             lambda: self._client.completions.create(
                 model=self._model,
                 prompt=list(request.prompt),
                 max_tokens=sampling.max_tokens,
+                extra_body=extra,
                 **drawn,
             )
         )
         choice = answer.choices[0]
         tokens = answer.usage.completion_tokens if answer.usage else None
-        return Completion(choice.text, choice.finish_reason == "stop", tokens)
+        finished = choice.finish_reason == "stop"
+        return self._decode.from_text(choice.text, finished=finished, tokens=tokens)
 
     def _served(self, checkpoint: Path) -> str:
-        """The server's name for the checkpoint: its path, name or name@version, or its only one."""
-        served = [model.id for model in self._call(lambda: self._client.models.list().data)]
+        """The server's name for the checkpoint; any other would read the token ids as nonsense."""
+        served = self._call(lambda: self._client.models.list().data)
         version, name = checkpoint.name, checkpoint.parent.name
         for wanted in (str(checkpoint), f"{name}@{version}", name):
-            if wanted in served:
-                return wanted
-        if len(served) == 1:
-            return served[0]
+            for model in served:
+                # vLLM's `root` is the path it was started with.
+                if wanted in (model.id, getattr(model, "root", None)):
+                    return model.id
         raise UserError(
-            f"{self.name} serves {', '.join(served) or 'no model'}; expected one model, or one"
-            f" called {name}@{version} or {name}"
+            f"{self.name} serves {', '.join(m.id for m in served) or 'no model'}, not"
+            f" {name}@{version}: start it with"
+            f" `vllm serve {checkpoint} --served-model-name {name}@{version}`"
         )
 
     def _call(self, request):

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import click
 from inference.engines import Completion, Decoder, EngineUnavailable, Request, Sampling
 
 WORKER = "inference.engines.vllm_worker"
+_START_SECONDS = 300.0
 
 
 class VllmEngine:
@@ -39,10 +42,23 @@ class VllmEngine:
             stdout=subprocess.PIPE,
             stderr=self._log,
         )
+        overdue = threading.Event()
+
+        def give_up() -> None:
+            overdue.set()
+            self._worker.kill()
+
+        limit = threading.Timer(_START_SECONDS, give_up)
+        limit.daemon = True
+        limit.start()
         try:
             self._ask((checkpoint, max_length))
         except _WorkerEnded as end:
-            raise EngineUnavailable(str(end)) from None
+            self.close()
+            late = f"it did not start within {_START_SECONDS:g} s"
+            raise EngineUnavailable(late if overdue.is_set() else str(end)) from None
+        finally:
+            limit.cancel()
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """Raises ``RuntimeError`` with the cause where vLLM ends meanwhile."""
@@ -55,8 +71,7 @@ class VllmEngine:
         return [self._decode(ids) for ids in self._ask(([r.prompt for r in requests], parameters))]
 
     def close(self) -> None:
-        self._worker.stdin.close()
-        self._worker.wait()
+        self._end_worker()
         self._worker.stdout.close()
         self._log.close()
 
@@ -65,8 +80,15 @@ class VllmEngine:
             pickle.dump(message, self._worker.stdin)
             self._worker.stdin.flush()
             return pickle.load(self._worker.stdout)
-        except (EOFError, BrokenPipeError):
-            raise _WorkerEnded(self._cause(self._worker.wait())) from None
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            raise _WorkerEnded(self._cause(self._end_worker())) from None
+
+    def _end_worker(self) -> int:
+        """Close the worker's stdin, which ends it; returns its exit code."""
+        # What is still buffered for a worker that is gone cannot be flushed.
+        with suppress(BrokenPipeError):
+            self._worker.stdin.close()
+        return self._worker.wait()
 
     def _cause(self, code: int) -> str:
         """Why the worker ended, in one line: the signal, else the last exception in its log."""

@@ -41,7 +41,8 @@ def _receive(inbox: queue.SimpleQueue) -> None:
     try:
         while True:
             inbox.put(pickle.load(sys.stdin.buffer))
-    except EOFError:
+    finally:
+        # Whatever the end looks like: a job killed while it wrote leaves half a message.
         os._exit(0)
 
 

@@ -1,6 +1,7 @@
 """Engines: the same lists from all of them, whatever the batches."""
 
 import json
+import pickle
 import subprocess
 import sys
 import threading
@@ -137,6 +138,54 @@ def test_the_vllm_worker_ends_with_its_job():
     worker.stdout.close()
 
 
+def test_the_vllm_worker_ends_with_a_job_killed_while_it_wrote():
+    """Half a message on stdin is the end, too."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "inference.engines.vllm_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    worker.stdin.write(pickle.dumps(["x" * 1000])[:500])
+    worker.stdin.close()
+    assert worker.wait(60) == 0
+    worker.stdout.close()
+
+
+READY = "import os, pickle, sys; a = pickle.load(sys.stdin.buffer); out = sys.stdout.buffer; "
+READY += "pickle.dump('ready', out); out.flush(); b = pickle.load(sys.stdin.buffer); "
+
+
+@pytest.fixture
+def fake_vllm(tmp_path, monkeypatch):
+    """``fake_vllm(code)``: the worker's code; vLLM itself need not be installed."""
+
+    def install(code: str) -> None:
+        (tmp_path / "fake_worker.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setattr("inference.engines.vllm.find_spec", lambda _: True)
+        monkeypatch.setattr("inference.engines.vllm.WORKER", "fake_worker")
+
+    return install
+
+
+@pytest.mark.parametrize("then", ["", "sys.stdin.buffer.read(); "], ids=["ended", "hangs on"])
+def test_half_an_answer_is_the_workers_end(tiny_checkpoint, tokenizer, prompts, fake_vllm, then):
+    half = "out.write(pickle.dumps([[7] * 900])[:300]); out.flush(); os.close(1); "
+    fake_vllm(READY + half + then + "os._exit(9)")
+    engine = engines.open_engine("vllm", tiny_checkpoint, tokenizer, max_length=160)
+    with pytest.raises(RuntimeError, match="its process ended with code 9"):
+        engine.generate([Request(prompts[0])], SAMPLING)
+    engine.close()
+
+
+def test_a_start_that_hangs_is_given_up(tiny_checkpoint, tokenizer, fake_vllm, monkeypatch, capsys):
+    monkeypatch.setattr("inference.engines.vllm._START_SECONDS", 0.5)
+    fake_vllm("import time; time.sleep(600)")
+    found = engines.open_engine("vllm", tiny_checkpoint, tokenizer, max_length=160)
+    assert found.name == "transformers"
+    assert "vLLM cannot start here (it did not start within 0.5 s)" in capsys.readouterr().err
+
+
 def test_without_vllm_installed(tiny_checkpoint, tokenizer, monkeypatch, capsys):
     monkeypatch.setattr("inference.engines.vllm.find_spec", lambda _: None)
     found = engines.open_engine("vllm", tiny_checkpoint, tokenizer, max_length=160)
@@ -175,7 +224,7 @@ def test_vllm_writes_what_transformers_writes(tiny_checkpoint, tokenizer, prompt
 class Server(ThreadingHTTPServer):
     """Completions by an engine; ``failures`` are status codes to answer first."""
 
-    def __init__(self, engine, served=("tiny",)):
+    def __init__(self, engine, served):
         super().__init__(("127.0.0.1", 0), Handler)
         self.engine, self.served = engine, served
         self.failures: list[int] = []
@@ -203,7 +252,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         assert self.path == "/v1/models"
-        models = [{"id": m, "object": "model"} for m in self.server.served]
+        models = [{"id": m, "object": "model", "root": r} for m, r in self.server.served.items()]
         self.answer(200, {"object": "list", "data": models})
 
     def do_POST(self):
@@ -229,8 +278,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(engine):
-    server = Server(engine)
+def server(engine, tiny_checkpoint):
+    server = Server(engine, {"tiny": str(tiny_checkpoint)})
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
@@ -239,19 +288,24 @@ def server(engine):
     server.server_close()
 
 
-def test_a_server_writes_what_its_engine_writes(server, engine, tiny_checkpoint, prompts):
+def test_a_server_writes_what_its_engine_writes(
+    server, engine, tiny_checkpoint, tokenizer, prompts
+):
     requests = [Request(p, seed) for p in prompts[:8] for seed in (None, 7)]
     expected = engine.generate(requests, SAMPLING)
-    client = engines.open_engine(server.address, tiny_checkpoint, None, max_length=160)
+    client = engines.open_engine(server.address, tiny_checkpoint, tokenizer, max_length=160)
     assert client.generate(requests, SAMPLING) == expected
     assert any(not c.finished for c in expected) or all(c.finished for c in expected)
     sent = next(b for b in server.bodies if b.get("seed") == 7)
     assert (sent["top_k"], sent["temperature"]) == (100, 1.0)
+    assert not any(b["skip_special_tokens"] for b in server.bodies)
     client.close()
 
 
-def test_a_busy_server_is_asked_again_and_a_broken_one_named(server, tiny_checkpoint, prompts):
-    client = engines.open_engine(server.address + "/v1", tiny_checkpoint, None, max_length=160)
+def test_a_busy_server_is_asked_again_and_a_broken_one_named(
+    server, tiny_checkpoint, tokenizer, prompts
+):
+    client = engines.open_engine(server.address + "/v1", tiny_checkpoint, tokenizer, max_length=160)
     server.failures = [503, 429]
     assert len(client.generate([Request(prompts[0])], SAMPLING)) == 1
     assert len(server.bodies) == 3
@@ -263,10 +317,33 @@ def test_a_busy_server_is_asked_again_and_a_broken_one_named(server, tiny_checkp
         client.generate([Request(prompts[0])], SAMPLING)
 
 
-def test_a_server_with_several_models_must_name_ours(server, tiny_checkpoint):
-    server.served = ("one", "two")
-    with pytest.raises(UserError, match="serves one, two; expected one model, or one called"):
-        engines.open_engine(server.address, tiny_checkpoint, None, max_length=160)
-    server.served = ("one", str(tiny_checkpoint))
-    client = engines.open_engine(server.address, tiny_checkpoint, None, max_length=160)
-    assert client._model == str(tiny_checkpoint)
+def test_a_server_must_serve_our_checkpoint(server, tiny_checkpoint, tokenizer):
+    """Another model, also the only one, would read our token ids as other words."""
+    name = f"{tiny_checkpoint.parent.name}@{tiny_checkpoint.name}"
+    for served in ({"one": None}, {"one": None, "two": "/models/two"}, {}):
+        server.served = served
+        with pytest.raises(UserError) as error:
+            engines.open_engine(server.address, tiny_checkpoint, tokenizer, max_length=160)
+        assert f"serves {', '.join(served) or 'no model'}, not {name}" in error.value.message
+        assert f"vllm serve {tiny_checkpoint} --served-model-name {name}" in error.value.message
+    ours = [str(tiny_checkpoint), name, tiny_checkpoint.parent.name]
+    for served, model in [({"one": "/x", o: None}, o) for o in ours] + [({"two": ours[0]}, "two")]:
+        server.served = served
+        client = engines.open_engine(server.address, tiny_checkpoint, tokenizer, max_length=160)
+        assert client._model == model
+
+
+@pytest.mark.parametrize(
+    ("text", "error"), [("red shoes<eos>", None), ("red <search>shoes", "invalid_text")]
+)
+def test_special_tokens_from_a_server(server, tiny_checkpoint, tokenizer, prompts, text, error):
+    class Spelling:
+        def generate(self, *_):
+            return [Completion(text, True, 3)]
+
+    server.engine = Spelling()
+    client = engines.open_engine(server.address, tiny_checkpoint, tokenizer, max_length=160)
+    (found,) = client.generate([Request(prompts[0])], SAMPLING)
+    parsed = parse_list(found.text, finished=found.finished)
+    assert parsed.error == error
+    assert parsed.queries == (() if error else ("red shoes",))

@@ -5,6 +5,7 @@ from itertools import groupby
 
 import pytest
 
+from aigq import warehouse
 from inference.eval_lists import list_seed
 
 pytestmark = pytest.mark.torch
@@ -32,12 +33,13 @@ def test_an_interrupted_job_ends_in_the_same_lists(shop, aigq, rows_of, served_s
         positions = [r["position"] for r in group]
         assert positions == list(range(1, len(positions) + 1))
 
-    def forget(con):
-        con.execute("DELETE FROM lake.eval.generated_lists WHERE md5(instance_id) < '8'")
-        con.execute("DELETE FROM lake.eval.generated_lists WHERE list_index = 3")
-        con.execute("UPDATE lake.meta.runs SET status = 'running' WHERE job = 'generate lists'")
+    assert metrics["is_replayed"] is True
 
-    from aigq import warehouse
+    def forget(con):
+        for table in ("generated_lists", "list_draws"):
+            con.execute(f"DELETE FROM lake.eval.{table} WHERE md5(instance_id) < '8'")
+            con.execute(f"DELETE FROM lake.eval.{table} WHERE list_index = 3")
+        con.execute("UPDATE lake.meta.runs SET status = 'running' WHERE job = 'generate lists'")
 
     warehouse.write(shop, forget)
     aigq(*GENERATE, "--lists", "4", "--instances", "6")
@@ -65,7 +67,83 @@ def test_nothing_missing_starts_no_engine_and_keeps_the_figures(shop, aigq, rows
     monkeypatch.setattr("inference.direct.open_engine", lambda *_, **__: pytest.fail("started"))
     out = aigq(*GENERATE, "--lists", "2", "--instances", "4")
     assert "nothing is missing" in out.stderr
-    assert last_metrics(shop, rows_of) == before
+    after = last_metrics(shop, rows_of)
+    same = ("lists_wanted", "malformed", "malformed_lists", "malformed_share")
+    assert [after[name] for name in same] == [before[name] for name in same]
+
+
+@pytest.mark.parametrize("option", [("--seed", "4"), ("--max-tokens", "20")])
+def test_lists_drawn_another_way_are_all_replaced(shop, aigq, rows_of, served_shop, option):
+    """Else malformed lists would be drawn again and again until they are not."""
+    counts = ("--lists", "3", "--instances", "5")
+    aigq(*GENERATE, *counts)
+    first = rows_of(shop, LISTS)
+    aigq(*GENERATE, *counts, *option)
+    (run_id,) = {r["run_id"] for r in rows_of(shop, "SELECT run_id FROM eval.list_draws")}
+    found = rows_of(shop, LISTS)
+    metrics = last_metrics(shop, rows_of)
+    runs = rows_of(shop, "SELECT DISTINCT run_id FROM eval.generated_lists")
+    assert runs == [{"run_id": run_id}]
+    assert metrics["lists"] == metrics["lists_wanted"] == 15
+    assert metrics["malformed_lists"] == 15 - len(
+        {(r["instance_id"], r["list_index"]) for r in found}
+    )
+    # The lists of the last parameters alone, whatever came before.
+    aigq(*GENERATE, *counts)
+    assert rows_of(shop, LISTS) == first
+
+
+def test_lists_of_a_context_that_changed_are_replaced(shop, aigq, rows_of):
+    aigq(*GENERATE, "--lists", "2", "--instances", "5")
+    draws = "SELECT * FROM eval.list_draws ORDER BY ALL"
+    before = rows_of(shop, draws)
+    changed = before[0]["instance_id"]
+
+    def late_rows(con):
+        con.execute(
+            "UPDATE lake.samples.test_user_days SET behaviors = behaviors[:1]"
+            " WHERE instance_id = ?",
+            [changed],
+        )
+
+    warehouse.write(shop, late_rows)
+    aigq(*GENERATE, "--lists", "2", "--instances", "5")
+    after = rows_of(shop, draws)
+    keys = {(r["instance_id"], r["list_index"]): r["sampling_key"] for r in before}
+    for row in after:
+        old = keys.pop((row["instance_id"], row["list_index"]))
+        assert (row["sampling_key"] != old) == (row["instance_id"] == changed)
+    assert not keys
+    assert last_metrics(shop, rows_of)["lists"] == 2
+
+
+def test_lists_of_unknown_origin_are_replaced(shop, aigq, rows_of):
+    """Lists that no draw vouches for are not taken for this run's."""
+    aigq(*GENERATE, "--lists", "2", "--instances", "4")
+    whole = rows_of(shop, LISTS)
+
+    def spoil(con):
+        con.execute("DELETE FROM lake.eval.list_draws")
+        con.execute("UPDATE lake.eval.generated_lists SET query_text = 'stale'")
+
+    warehouse.write(shop, spoil)
+    aigq(*GENERATE, "--lists", "2", "--instances", "4")
+    assert rows_of(shop, LISTS) == whole
+
+
+def test_the_instances_are_those_of_the_snapshot_read(shop, aigq, rows_of, monkeypatch):
+    """A dbt run that commits while the job starts changes nothing of it."""
+    import inference.eval_lists
+
+    original = inference.eval_lists._instances
+
+    def overtaken(run, count):
+        warehouse.write(shop, lambda con: con.execute("DELETE FROM lake.samples.test_user_days"))
+        return original(run, count)
+
+    monkeypatch.setattr("inference.eval_lists._instances", overtaken)
+    aigq(*GENERATE, "--lists", "1", "--instances", "3")
+    assert len(rows_of(shop, "FROM eval.list_draws")) == 3
 
 
 def test_seeds_differ_by_everything_that_names_a_list():

@@ -69,9 +69,16 @@ def test_json_and_count(listed, aigq):
 def test_an_unknown_user_gets_the_popular_ones_and_is_told(shop, aigq, reads):
     page = aigq("hints", "nobody").stdout
     assert len(reads) == 1
-    assert "unknown user, so these are the popular queries" in page
+    assert "no list and no behaviours for this user (unknown to hint recall), so these are" in page
     assert "no behaviours known" in page
     assert "  *  1  blue lamp" in page and "  *  2  red shoes" in page
+
+
+def test_a_user_with_nothing_but_a_profile_is_not_called_a_stranger(shop, aigq):
+    page = aigq("hints", "u5").stdout
+    assert "unknown user" not in page
+    assert "no list and no behaviours for this user" in page
+    assert json.loads(aigq("hints", "u5", "--json").stdout)["reason"] == "unknown_user"
 
 
 def test_a_user_without_list_gets_the_popular_ones_and_is_told(shop, aigq):

@@ -1,16 +1,18 @@
 """u2q: contexts as they were, malformed lists never served, killed and started again."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import duckdb
 import pytest
 
-from aigq import features, models
+from aigq import features, models, warehouse
 from aigq.context import Behavior
 from aigq.settings import PROJECT_ROOT
 from inference.direct import DirectModel
@@ -142,6 +144,52 @@ def test_the_newest_list_stays_online(shop, aigq, script, publish_tiny):
     con = duckdb.connect()
     history = con.sql(f"SELECT queries FROM '{shop.features}/u2q.parquet' ORDER BY 1").fetchall()
     assert history == [(["another model"],), (["old"],)], "one row per user and time"
+
+
+@pytest.mark.torch
+def test_a_late_row_makes_its_users_list_anew(shop, aigq, script, rows_of):
+    """The moment is the same, the context is not: the newer run's list counts."""
+    script(*[("early", True)] * 5)
+    aigq(*ALL)
+    (first,) = {r["run_id"] for r in rows_of(shop, "SELECT run_id FROM serving.u2q_runs")}
+
+    def late(con):
+        con.execute(
+            "UPDATE lake.behavior.behaviors SET content_text = 'late' WHERE user_id = 'u2'"
+            " AND behavior_index = (SELECT max(behavior_index) FROM lake.behavior.behaviors"
+            " WHERE user_id = 'u2')"
+        )
+
+    warehouse.write(shop, late)
+    time.sleep(1)  # Run ids are ordered by second.
+    engine = script(("late", True))
+    aigq(*ALL)
+    assert len(engine.prompts) == 1
+    lists = rows_of(shop, "SELECT user_id, run_id, query_text FROM serving.u2q_runs ORDER BY ALL")
+    assert sum(r["run_id"] == first for r in lists) == 5
+    (new,) = [r for r in lists if r["run_id"] != first]
+    assert (new["user_id"], new["query_text"]) == ("u2", "late")
+    assert [online(shop, u) for u in ("u1", "u2")] == [["early"], ["late"]]
+    engine = script()
+    aigq(*ALL)
+    assert len(rows_of(shop, RUNS)) == 6 and not engine.prompts
+
+
+@pytest.mark.torch
+def test_the_export_waits_for_its_turn(shop, aigq, script, monkeypatch):
+    """Of two jobs the one that renames last has read last."""
+    export = warehouse.export_parquet
+
+    def held(*arguments):
+        lock = shop.catalog.with_name("write.lock")
+        with lock.open("w") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return export(*arguments)
+
+    monkeypatch.setattr(warehouse, "export_parquet", held)
+    script(("tea", True))
+    aigq("generate", "u2q", "--users", "u1")
+    assert online(shop, "u1") == ["tea"]
 
 
 @pytest.mark.torch
