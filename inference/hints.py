@@ -22,13 +22,16 @@ class Hints:
 
     ``reason``: ``no_list``, or ``unknown_user`` where there are no behaviours either (a profile
     alone is not seen: the one online read does not ask for it).
-    ``queries``: the ranked list, best first; ``behaviors``: (when, action, text), newest first.
+    ``queries``: the ranked list, best first, filled up with popular ones where the user's own is
+    short; the first ``own`` of them are the user's. ``behaviors``: (when, action, text), newest
+    first.
     """
 
     user_id: str
     source: str
     reason: str | None
     queries: list[str]
+    own: int
     behaviors: list[tuple[datetime, str, str]]
     model_version: str | None
     listed_for: datetime | None
@@ -77,7 +80,7 @@ def read(store: Any, user_id: str) -> dict[str, Any]:
 
 
 def recall(user_id: str, row: dict[str, Any]) -> Hints:
-    """The ranked list in a row of the service ``hint_recall``: the user's own, else popular."""
+    """The ranked list in a row of ``hint_recall``: the user's own, then popular ones."""
     times = row["user_behaviors__occurred_at_us"] or []
     behaviors = [
         (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us), action, text)
@@ -88,7 +91,8 @@ def recall(user_id: str, row: dict[str, Any]) -> Hints:
             strict=True,
         )
     ]
-    own = row["u2q__queries"] or []
+    own = list(row["u2q__queries"] or [])
+    popular = [q for q in row["popular_queries__queries"] or [] if q not in own]
     reason = None
     if not own:
         reason = "no_list" if behaviors else "unknown_user"
@@ -97,7 +101,8 @@ def recall(user_id: str, row: dict[str, Any]) -> Hints:
         user_id=user_id,
         source="popular" if reason else "u2q",
         reason=reason,
-        queries=list(own or row["popular_queries__queries"] or []),
+        queries=own + popular[: max(0, _LIST_SHOWN - len(own))],
+        own=len(own),
         behaviors=behaviors[::-1],
         model_version=row["u2q__model_version"] if own else None,
         listed_for=row["u2q__queries__ts"] if own else None,
@@ -128,7 +133,8 @@ def _page(hints: Hints, count: int, now: datetime | None, milliseconds: float) -
             f"hints: written by {hints.model_version} as of {hints.listed_for:%Y-%m-%d %H:%M UTC}"
         )
     for place, query in enumerate(hints.queries[:_LIST_SHOWN], start=1):
-        lines.append(f"  {'*' if place <= count else ' '} {place:>2}  {query}")
+        filled = "  (popular)" if hints.source == "u2q" and place > hints.own else ""
+        lines.append(f"  {'*' if place <= count else ' '} {place:>2}  {query}{filled}")
     lines += ["", f"* displayed; one online read took {milliseconds:.1f} ms"]
     return "\n".join(lines)
 

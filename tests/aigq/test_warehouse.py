@@ -119,10 +119,10 @@ def test_a_write_that_was_overtaken_is_run_again_from_the_start(home):
     def slow(con):
         con.execute("UPDATE lake.raw.users SET region = concat(region, 'slow')")
         if not attempts:
-            # Another writer changes the same row and commits first.
-            warehouse.write(
-                home, lambda c: c.execute("UPDATE lake.raw.users SET region = 'quick '")
-            )
+            # A program that knows nothing of the lock changes the same row and commits first.
+            other = warehouse.connect(home)
+            other.execute("UPDATE lake.raw.users SET region = 'quick '")
+            other.close()
         attempts.append(1)
 
     warehouse.write(home, slow)

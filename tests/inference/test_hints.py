@@ -53,6 +53,7 @@ def test_a_user_with_a_list(listed, aigq, reads):
     assert "hints: written by v1 as of 2026-03-06 09:00 UTC" in page
     ranked = [line for line in lines if line.endswith(("desk lamp", "  red shoes", "tea", "mug"))]
     assert ranked[-4:] == ["  *  1  desk lamp", "  *  2  red shoes", "  *  3  tea", "     4  mug"]
+    assert "     5  blue lamp  (popular)" in lines
     assert "one online read took" in lines[-1]
 
 
@@ -60,7 +61,10 @@ def test_a_user_with_a_list(listed, aigq, reads):
 def test_json_and_count(listed, aigq):
     found = json.loads(aigq("hints", "u1", "--count", "2", "--json").stdout)
     assert found["source"] == "u2q" and found["reason"] is None
-    assert found["queries"] == ["desk lamp", "red shoes", "tea", "mug"]
+    own = ["desk lamp", "red shoes", "tea", "mug"]
+    assert found["own"] == 4 and found["queries"][:4] == own
+    # Filled up with what is popular: "red shoes" is, too, and stands there once.
+    assert found["queries"][4] == "blue lamp" and found["queries"].count("red shoes") == 1
     assert found["displayed"] == ["desk lamp", "red shoes"]
     assert found["behaviors"][0][1:] == ["item_click", found["behaviors"][0][2]]
     assert found["read_ms"] > 0
