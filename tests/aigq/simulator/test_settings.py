@@ -16,7 +16,7 @@ def test_every_parameter_is_documented():
         ({"days": "many"}, "days"),
         ({"repeat_share": 0.7, "exploratory_share": 0.4}, "exploratory_share"),
         ({"pattern_shares": (0, 0, 0, 0, 0)}, "pattern_shares"),
-        ({"typo_share": 1.2}, "typo_share"),
+        ({"typo_share": 1.2}, "--typo-share"),
     ],
 )
 def test_impossible_shops_are_refused_by_name(wrong, named):
