@@ -74,9 +74,7 @@ def resolve(home: Home, reference: str) -> Model:
     name, _, version = reference.partition("@")
     found = versions(home, name)
     if not found:
-        known = sorted(
-            p.name for p in home.models.glob("*") if p.is_dir() and p.name != _WORK
-        )
+        known = sorted(p.name for p in home.models.glob("*") if p.is_dir() and p.name != _WORK)
         raise UserError(
             f"no model {name!r} in {home.models}; there are: {', '.join(known) or 'none'}"
         )
