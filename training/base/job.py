@@ -149,9 +149,3 @@ def new_model(settings: BaseSettings, tokenizer: Any) -> Any:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-
-
-def _note_read(run: jobs.Run, shop: Any) -> None:
-    run.read("behavior.behaviors, distinct searches", len(shop.queries))
-    run.read("items.item_texts", len(shop.items))
-    run.read("samples.item_queries, items", len(shop.item_queries))
