@@ -66,6 +66,8 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
 
     Raises :class:`UserError` where the shop has no text to learn from.
     """
+    import torch
+
     from training.base.corpus import read_shop_text, tokenizer_texts, unlistable_labels
     from training.base.curriculum import heldout_examples, training_plan
     from training.base.tokenizer import train_tokenizer
@@ -112,7 +114,8 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
         metrics["labels_unlistable"] = unlistable_labels(shop)
         metrics["parameters"] = model.num_parameters()
         build = work.build_dir()
-        save_merged(model, tokenizer, build, model.dtype)
+        # As precise as it was computed with: what is trained and generated from it then is, too.
+        save_merged(model, tokenizer, build, torch.bfloat16 if work.bf16 else model.dtype)
         publish(
             run,
             "base",
