@@ -26,6 +26,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from aigq.settings import UserError
 from training.optimizer import MuonAdamW
+from training.settings import TrainSettings
 
 MASKED = -100
 # Widths are padded to a multiple of this: CPU kernels are compiled per shape and kept, and a run of
@@ -44,22 +45,6 @@ class Example:
     def labels(self) -> list[int]:
         """``input_ids`` with the prompt masked."""
         return [MASKED] * self.target_start + self.input_ids[self.target_start :]
-
-
-@dataclass(frozen=True)
-class Optimization:
-    """How to train: linear warm-up over ``warmup_share`` of the steps, then cosine decay.
-
-    AdamW, or where ``muon_learning_rate`` is given Muon on the layers' matrices (see MuonAdamW).
-    """
-
-    learning_rate: float
-    muon_learning_rate: float | None
-    warmup_share: float
-    weight_decay: float
-    checkpoint_steps: int
-    bf16: bool
-    seed: int
 
 
 def target_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -190,9 +175,10 @@ def train(
     tokenizer: Any,
     examples: Sequence[Example],
     plan: Sequence[Sequence[int]],
-    how: Optimization,
+    how: TrainSettings,
     work: Path,
     *,
+    bf16: bool,
     title: str,
     peft_config: Any = None,
     callbacks: Sequence[TrainerCallback] = (),
@@ -214,7 +200,7 @@ def train(
     )
     trainer = ListTrainer(
         model=model,
-        args=_arguments(how, len(plan), work),
+        args=_arguments(how, len(plan), work, bf16=bf16),
         plan=plan,
         muon_learning_rate=how.muon_learning_rate,
         train_dataset=dataset,
@@ -241,7 +227,7 @@ def _collator(tokenizer: Any) -> DataCollatorForLanguageModeling:
     return DataCollatorForLanguageModeling(tokenizer.pad_token_id, pad_to_multiple_of=_PAD_TO)
 
 
-def _arguments(how: Optimization, steps: int, work: Path) -> SFTConfig:
+def _arguments(how: TrainSettings, steps: int, work: Path, *, bf16: bool) -> SFTConfig:
     return SFTConfig(
         output_dir=str(work),
         max_steps=steps,
@@ -251,7 +237,7 @@ def _arguments(how: Optimization, steps: int, work: Path) -> SFTConfig:
         weight_decay=how.weight_decay,
         adam_beta2=0.98,
         max_grad_norm=1.0,
-        bf16=how.bf16,
+        bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=False,
         save_strategy="steps",

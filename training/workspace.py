@@ -103,24 +103,23 @@ class Snapshot:
         self._snapshot = snapshot
 
     def __enter__(self) -> "Snapshot":
-        self._con = warehouse.connect(self._home, read_only=True)
+        self._con = warehouse.connect(self._home, read_only=True, snapshot=self._snapshot)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._con.close()
 
-    def rows(self, sql: str, tables: Mapping[str, str], parameters: Any = ()) -> list[dict]:
-        """Rows of ``sql``, in which ``{name}`` stands for the table that ``tables`` gives.
+    def rows(self, sql: str, parameters: Any = ()) -> list[dict]:
+        """The rows that ``sql`` finds in ``lake``.
 
         Raises :class:`UserError` where a table did not exist at this snapshot.
         """
-        pinned = {n: f"lake.{t} AT (VERSION => {self._snapshot})" for n, t in tables.items()}
         try:
-            cursor = self._con.execute(sql.format(**pinned), parameters)
+            cursor = self._con.execute(sql, parameters)
         except duckdb.CatalogException as error:
             raise UserError(
-                f"lake snapshot {self._snapshot} lacks {' or '.join(tables.values())}: run"
-                f" `dbt build` first ({str(error).splitlines()[0]})"
+                f"lake snapshot {self._snapshot} lacks a table: run `dbt build` first"
+                f" ({str(error).splitlines()[0]})"
             ) from None
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

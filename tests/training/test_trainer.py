@@ -8,9 +8,9 @@ from transformers import Trainer, TrainerCallback
 
 from aigq.settings import UserError
 from training.batches import plan_batches
+from training.settings import TrainSettings
 from training.trainer import (
     Example,
-    Optimization,
     checkpoints,
     heldout_loss,
     target_loss,
@@ -44,19 +44,9 @@ def make_examples(count: int) -> list[Example]:
     return examples
 
 
-def how(**changes) -> Optimization:
-    return Optimization(
-        **{
-            "learning_rate": 1e-2,
-            "muon_learning_rate": None,
-            "warmup_share": 0.1,
-            "weight_decay": 0.1,
-            "checkpoint_steps": 4,
-            "bf16": False,
-            "seed": 3,
-        }
-        | changes
-    )
+def how(**changes) -> TrainSettings:
+    steady = {"learning_rate": 1e-2, "warmup_share": 0.1, "weight_decay": 0.1, "seed": 3}
+    return TrainSettings(**steady | {"checkpoint_steps": 4} | changes)
 
 
 def test_only_target_and_eos_count(tokenizer):
@@ -124,6 +114,7 @@ def run(tokenizer, work, *, callbacks=(), steps=14, lora=False, **changes):
         plan,
         how(**changes),
         work,
+        bf16=False,
         title="test",
         callbacks=callbacks,
         peft_config=peft_config,

@@ -30,7 +30,7 @@ _HELDOUT_OF_256 = 5
 
 _QUERIES = """
 select content_key, content_text as text, count(*) as uses
-from {behaviors}, {shop}
+from lake.behavior.behaviors, lake.meta.shop
 where action = 'search' and occurred_at < train_end_at
 group by all
 order by content_key, content_text
@@ -39,40 +39,33 @@ order by content_key, content_text
 _ITEMS = """
 with known_items as (
     select distinct content_key
-    from {behaviors}, {shop}
+    from lake.behavior.behaviors, lake.meta.shop
     where occurred_at < train_end_at and content_key like 'item:%'
 )
 
 select 'item:' || item_id as content_key, item_text as text
-from {item_texts}
+from lake.items.item_texts
 where 'item:' || item_id in (select content_key from known_items)
 order by content_key
 """
 _PAIRS = """
 select 'item:' || item_id as content_key, query_text
-from {item_queries}
+from lake.samples.item_queries
 order by item_id, support desc, query_text
 """
 _LINES = """
 select action, content_key, content_text
-from {behaviors}, {shop}
+from lake.behavior.behaviors, lake.meta.shop
 where occurred_at < train_end_at
 order by md5(user_id || content_key || occurred_at::varchar || ?), user_id, occurred_at, content_key
 limit ?
 """
 _PROFILES = """
 select distinct age_band, gender, region
-from {behaviors}
-inner join {users} using (user_id)
+from lake.behavior.behaviors
+inner join lake.raw.users using (user_id)
 order by all
 """
-_TABLES = {
-    "behaviors": "behavior.behaviors",
-    "shop": "meta.shop",
-    "item_texts": "items.item_texts",
-    "item_queries": "samples.item_queries",
-    "users": "raw.users",
-}
 
 
 @dataclass(frozen=True)
@@ -111,23 +104,21 @@ def is_heldout(content_key: str) -> bool:
 
 def read_shop_text(snapshot: Snapshot, *, line_count: int, seed: int) -> ShopText:
     """Read the snapshot. Raises :class:`UserError` where there is no search to learn from."""
-    queries = snapshot.rows(_QUERIES, _TABLES)
+    queries = snapshot.rows(_QUERIES)
     if not queries:
         raise UserError(
             "behavior.behaviors holds no search in the training days: nothing to train on"
         )
     item_queries: dict[str, list[str]] = {}
-    for row in snapshot.rows(_PAIRS, _TABLES):
+    for row in snapshot.rows(_PAIRS):
         item_queries.setdefault(row["content_key"], []).append(row["query_text"])
-    shop = snapshot.rows("select max_behaviors, direct_list_length from {shop}", _TABLES)[0]
+    shop = snapshot.rows("select max_behaviors, direct_list_length from lake.meta.shop")[0]
     return ShopText(
         queries=[(row["content_key"], row["text"]) for row in queries],
-        items={row["content_key"]: row["text"] for row in snapshot.rows(_ITEMS, _TABLES)},
+        items={row["content_key"]: row["text"] for row in snapshot.rows(_ITEMS)},
         item_queries=item_queries,
-        lines=[Line(**row) for row in snapshot.rows(_LINES, _TABLES, [str(seed), line_count])],
-        profiles=[
-            tuple(row[f] for f in PROFILE_FIELDS) for row in snapshot.rows(_PROFILES, _TABLES)
-        ]
+        lines=[Line(**row) for row in snapshot.rows(_LINES, [str(seed), line_count])],
+        profiles=[tuple(row[f] for f in PROFILE_FIELDS) for row in snapshot.rows(_PROFILES)]
         or [(None,) * len(PROFILE_FIELDS)],
         max_behaviors=shop["max_behaviors"],
         list_length=shop["direct_list_length"],

@@ -16,13 +16,14 @@ import click
 from pydantic import Field
 
 from aigq import jobs
-from aigq.settings import Home, Settings, recipe_path, settings_options
+from aigq.settings import Home, recipe_path, settings_options
+from training.settings import TrainSettings
 
 # Lines of the copy curriculum are drawn from this many behaviours.
 _MAX_LINES_READ = 100_000
 
 
-class BaseSettings(Settings):
+class BaseSettings(TrainSettings):
     """Settings of ``aigq train base``."""
 
     vocab_size: int = Field(4096, ge=400, description="Pieces of the tokenizer, special ones too.")
@@ -31,22 +32,12 @@ class BaseSettings(Settings):
     heads: int = Field(4, ge=1, description="Attention heads, each with keys of its own.")
     head_dim: int = Field(64, ge=8, description="Size of a head.")
     intermediate_size: int = Field(384, ge=8, description="Width of the feed-forward layers.")
-    steps: int = Field(1000, ge=1, description="Optimiser steps.")
-    batch_tokens: int = Field(2048, ge=64, description="Tokens of a step, padding counted.")
     text_share: float = Field(0.1, ge=0, le=1, description="Share of steps on plain text.")
     pair_share: float = Field(0.15, ge=0, le=1, description="Share of steps on item to queries.")
     copy_max_lines: int = Field(40, ge=1, description="Longest context of the copy curriculum.")
     day_start_share: float = Field(
         0.5, ge=0, le=1, description="Share of copy contexts without <0_day_ago>."
     )
-    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
-    muon_learning_rate: float | None = Field(
-        0.02, gt=0, description="Peak rate of Muon on the weight matrices, else AdamW for all."
-    )
-    warmup_share: float = Field(0.05, ge=0, le=1, description="Share of steps that warm up.")
-    weight_decay: float = Field(0.05, ge=0, description="AdamW weight decay.")
-    checkpoint_steps: int = Field(200, ge=1, description="Steps between checkpoints.")
-    seed: int = Field(1, ge=0, description="Seed of weights, curriculum and order.")
 
 
 @click.command("base")
@@ -72,7 +63,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
     from training.base.curriculum import heldout_examples, training_plan
     from training.base.tokenizer import train_tokenizer
     from training.export import finish_published, publish, save_merged
-    from training.trainer import Optimization, heldout_loss, train
+    from training.trainer import heldout_loss, train
     from training.workspace import Snapshot, already_published, open_workspace
 
     identity = {"settings": settings.model_dump()}
@@ -95,16 +86,9 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
             tokenizer,
             examples,
             plan,
-            Optimization(
-                learning_rate=settings.learning_rate,
-                muon_learning_rate=settings.muon_learning_rate,
-                warmup_share=settings.warmup_share,
-                weight_decay=settings.weight_decay,
-                checkpoint_steps=settings.checkpoint_steps,
-                bf16=work.bf16,
-                seed=settings.seed,
-            ),
+            settings,
             work.path,
+            bf16=work.bf16,
             title="train base",
         )
         for task, held in heldout_examples(shop, tokenizer, settings).items():

@@ -18,10 +18,11 @@ from pydantic import Field
 
 from aigq import jobs, models
 from aigq.context import SPECIAL_TOKENS
-from aigq.settings import Home, Settings, UserError, recipe_path, settings_options
+from aigq.settings import Home, UserError, recipe_path, settings_options
+from training.settings import TrainSettings
 
 
-class SftSettings(Settings):
+class SftSettings(TrainSettings):
     """Settings of ``aigq train sft``."""
 
     variant: Literal["direct"] = Field("direct", description="Which samples: direct.")
@@ -40,19 +41,9 @@ class SftSettings(Settings):
     heldout_share: float = Field(
         0.02, ge=0, lt=1, description="Share of users kept for the held-out loss."
     )
-    steps: int = Field(1000, ge=1, description="Optimiser steps at most.")
     max_epochs: float = Field(10, gt=0, description="Passes over the samples at most.")
-    batch_tokens: int = Field(2048, ge=64, description="Tokens of a step, padding counted.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
-    muon_learning_rate: float | None = Field(
-        None, gt=0, description="Peak rate of Muon on the weight matrices, else AdamW for all."
-    )
-    warmup_share: float = Field(0.05, ge=0, le=1, description="Share of steps that warm up.")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay.")
     lora_rank: int | None = Field(None, ge=1, description="Train LoRA adapters of this rank.")
     lora_alpha: int = Field(32, ge=1, description="LoRA scale, used with lora_rank.")
-    checkpoint_steps: int = Field(200, ge=1, description="Steps between checkpoints.")
-    seed: int = Field(1, ge=0, description="Seed of sample choice and order.")
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,7 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
     from training.export import finish_published, publish, save_merged
     from training.il_sft.samples import make_samples, read_rows
     from training.tokens import add_special_tokens
-    from training.trainer import Optimization, heldout_loss, train
+    from training.trainer import heldout_loss, train
     from training.workspace import Snapshot, already_published, open_workspace
 
     base = resolve_base(run.home, settings.base_model)
@@ -120,16 +111,9 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
             tokenizer,
             samples.train,
             plan,
-            Optimization(
-                learning_rate=settings.learning_rate,
-                muon_learning_rate=settings.muon_learning_rate,
-                warmup_share=settings.warmup_share,
-                weight_decay=settings.weight_decay,
-                checkpoint_steps=settings.checkpoint_steps,
-                bf16=work.bf16,
-                seed=settings.seed,
-            ),
+            settings,
             work.path,
+            bf16=work.bf16,
             title=f"train sft {settings.variant}",
             peft_config=lora_config(settings, model, added),
         )

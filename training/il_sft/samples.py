@@ -27,7 +27,7 @@ select
     labels,
     is_replayed,
     substr(md5(user_id), 1, 8) as user_hash
-from {samples}, (select train_end_at from {shop})
+from lake.{table}, (select train_end_at from lake.meta.shop)
 where split = 'train'
 order by md5(session_id || ?), session_id
 limit ?
@@ -36,7 +36,7 @@ _COUNTS = """
 select
     count(*) filter (where split = 'train') as train_rows,
     count(*) filter (where split = 'train' and len(coalesce(labels, [])) = 0) as empty_rows
-from {samples}
+from lake.{table}
 """
 
 
@@ -56,8 +56,7 @@ def read_rows(snapshot: Snapshot, variant: str, *, limit: int, seed: int) -> lis
     days, rows without a label.
     """
     table = f"samples.samples_{variant}"
-    tables = {"samples": table, "shop": "meta.shop"}
-    counts = snapshot.rows(_COUNTS, tables)[0]
+    counts = snapshot.rows(_COUNTS.format(table=table))[0]
     if not counts["train_rows"]:
         raise UserError(f"{table} has no row with split 'train': nothing to train on")
     if counts["empty_rows"]:
@@ -65,7 +64,7 @@ def read_rows(snapshot: Snapshot, variant: str, *, limit: int, seed: int) -> lis
             f"{counts['empty_rows']} training rows of {table} have no label; every sample must have"
             " at least one"
         )
-    rows = snapshot.rows(_SAMPLES, tables, [str(seed), limit])
+    rows = snapshot.rows(_SAMPLES.format(table=table), [str(seed), limit])
     for row in rows:
         if row["is_after_training"]:
             raise UserError(

@@ -1,0 +1,24 @@
+"""The settings that every training job has."""
+
+from pydantic import Field
+
+from aigq.settings import Settings
+
+
+class TrainSettings(Settings):
+    """How to train: linear warm-up over ``warmup_share`` of the steps, then cosine decay.
+
+    AdamW, or where ``muon_learning_rate`` is given Muon on the layers' matrices (see
+    :class:`training.optimizer.MuonAdamW`).
+    """
+
+    steps: int = Field(1000, ge=1, description="Optimiser steps at most.")
+    batch_tokens: int = Field(2048, ge=64, description="Tokens of a step, padding counted.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    muon_learning_rate: float | None = Field(
+        None, gt=0, description="Peak rate of Muon on the weight matrices, else AdamW for all."
+    )
+    warmup_share: float = Field(0.05, ge=0, le=1, description="Share of steps that warm up.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay.")
+    checkpoint_steps: int = Field(200, ge=1, description="Steps between checkpoints.")
+    seed: int = Field(1, ge=0, description="Seed of weights, sample choice and order.")
