@@ -34,6 +34,16 @@ JOB_TABLES: dict[str, str] = {
         parameters VARCHAR, metrics VARCHAR""",
     "items.query_neighbors": """
         query_text VARCHAR, neighbor_text VARCHAR, similarity DOUBLE, run_id VARCHAR""",
+    "items.generated_texts": """
+        item_id VARCHAR, item_text VARCHAR, model_version VARCHAR, run_id VARCHAR""",
+    "think.llm_candidates": """
+        session_id VARCHAR, query_text VARCHAR, teacher_rank INTEGER, run_id VARCHAR""",
+    "think.alignments": """
+        session_id VARCHAR, query_text VARCHAR, is_aligned BOOLEAN, reason VARCHAR,
+        run_id VARCHAR""",
+    "think.rationales": """
+        session_id VARCHAR, point_index INTEGER, triggers INTEGER[], queries VARCHAR[],
+        rationale VARCHAR, run_id VARCHAR""",
     "serving.u2q_runs": """
         run_id VARCHAR, user_id VARCHAR, position INTEGER, query_text VARCHAR,
         generated_at TIMESTAMPTZ, model_version VARCHAR""",

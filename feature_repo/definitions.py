@@ -22,7 +22,7 @@ import os
 from pathlib import Path
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource
-from feast.types import Array, Int64, String
+from feast.types import Array, Float64, Int64, String
 from feast.value_type import ValueType
 
 # A relative AIGQ_HOME counts from the repository root: Feast changes into this folder.
@@ -54,6 +54,12 @@ trigger = Entity(
     join_keys=["trigger"],
     value_type=ValueType.STRING,
     description="What queries are recalled from: an item, a query or a category, as content key.",
+)
+query = Entity(
+    name="query",
+    join_keys=["query_text"],
+    value_type=ValueType.STRING,
+    description="A query, by its normalised text.",
 )
 # Feast's entity-less views cannot be materialised from the DuckDB offline store (0.67).
 surface = Entity(
@@ -88,6 +94,28 @@ user_behaviors = FeatureView(
     ),
 )
 
+query_stats = FeatureView(
+    name="query_stats",
+    entities=[query],
+    schema=_fields(
+        **{
+            f"{count}_{days}d": kind
+            for days in (1, 7, 30)
+            for count, kind in {
+                "page_views": Int64,
+                "hint_impressions": Int64,
+                "hint_clicks": Int64,
+                "hint_ctr": Float64,
+            }.items()
+        }
+    ),
+    source=_source("query_stats"),
+    description=(
+        "Searches, displays as a hint, clicks and smoothed click-through rate over 1, 7 and 30 shop"
+        " days. One row per query and day."
+    ),
+)
+
 popular_queries = FeatureView(
     name="popular_queries",
     entities=[surface],
@@ -114,4 +142,9 @@ hint_recall = FeatureService(
     name="hint_recall",
     features=[u2q, user_behaviors, popular_queries],
     description="Everything a hint request reads, at once.",
+)
+ctr_ranking = FeatureService(
+    name="ctr_ranking",
+    features=[user_profile, user_behaviors, query_stats],
+    description="What the CTR model scores a user's candidate queries with.",
 )

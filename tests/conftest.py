@@ -34,7 +34,7 @@ def make_home() -> Callable[[Path], Home]:
 @pytest.fixture(scope="session")
 def insert_raw() -> Callable[..., None]:
     """``insert_raw(home, events=[{...}], ...)``: rows into ``lake.raw`` as ingest would put them;
-    missing columns become null."""
+    missing columns become null. ``schema="think"`` and so on: into a table that jobs write."""
     return _insert_raw
 
 
@@ -117,13 +117,13 @@ def _make_home(path: Path) -> Home:
     return home
 
 
-def _insert_raw(home: Home, **tables: Iterable[Mapping[str, Any]]) -> None:
+def _insert_raw(home: Home, schema: str = "raw", **tables: Iterable[Mapping[str, Any]]) -> None:
     def insert(con) -> None:
         for table, rows in tables.items():
             rows = list(rows)
             if rows:
                 con.register("new_rows", pa.Table.from_pylist(rows))
-                con.execute(f"INSERT INTO lake.raw.{table} BY NAME SELECT * FROM new_rows")
+                con.execute(f"INSERT INTO lake.{schema}.{table} BY NAME SELECT * FROM new_rows")
                 con.unregister("new_rows")
 
     warehouse.write(home, insert)

@@ -7,7 +7,7 @@ select
 from {{ ref('label_lists') }} as label_lists
 inner join {{ ref('samples_direct') }} as samples using (session_id)
 inner join {{ ref('queries') }} as queries using (query_text)
-where label_lists.tier = 'click'
+where label_lists.variant = 'direct' and label_lists.tier = 'click'
 group by samples.age_band, samples.gender, queries.display_text
 qualify row_number() over (
     partition by samples.age_band, samples.gender order by count(*) desc, queries.display_text

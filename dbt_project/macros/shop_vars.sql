@@ -1,5 +1,8 @@
 {% macro shop_vars() %}
-    {{ return(['shop_timezone', 'max_behaviors', 'direct_list_length', 'train_days', 'feature_days']) }}
+    {{ return([
+        'shop_timezone', 'max_behaviors', 'direct_list_length', 'think_list_length', 'train_days',
+        'feature_days', 'ctr_prior_impressions'
+    ]) }}
 {% endmacro %}
 
 {# Stop before anything is built where a variable cannot be meant. #}
@@ -26,7 +29,9 @@
 {% macro warn_of_changed_vars() %}
 {% set shop = adapter.get_relation(target.database, 'meta', 'shop') %}
 {% if shop %}
-    {% set names = ['shop_timezone', 'max_behaviors', 'direct_list_length', 'train_days'] %}
+    {# A shop built by an earlier version may lack one. #}
+    {% set names = adapter.get_columns_in_relation(shop) | map(attribute='name')
+        | select('in', shop_vars()) | list %}
     {% set changed = [] %}
     {% for row in run_query('select ' ~ names | join(', ') ~ ' from ' ~ shop).rows %}
         {% for name in names if row[name] | string != var(name) | string %}

@@ -3,35 +3,7 @@
 -- Big shops: the same 2,000 instances of each table every time.
 with samples as (
 
-    select
-        'samples_direct' as sample,
-        session_id as instance_id,
-        user_id,
-        session_start_at,
-        session_date,
-        behaviors,
-    from {{ ref('samples_direct') }}
-    where
-        session_id in (
-            select session_id from {{ ref('samples_direct') }}
-            order by md5(session_id) limit 2000
-        )
-
-    union all
-
-    select
-        'test_user_days' as sample,
-        instance_id,
-        user_id,
-        session_start_at,
-        session_date,
-        behaviors,
-    from {{ ref('test_user_days') }}
-    where
-        instance_id in (
-            select instance_id from {{ ref('test_user_days') }}
-            order by md5(instance_id) limit 2000
-        )
+{{ sampled_contexts(limit=2000) }}
 
 ),
 

@@ -6,7 +6,9 @@ select
 from {{ ref('label_lists') }}
 group by session_id, variant
 having
-    count(*) > {{ var('direct_list_length') }}
+    count(*) > case variant
+        when 'direct' then {{ var('direct_list_length') }} else {{ var('think_list_length') }}
+    end
     or min(position) <> 1
     or max(position) <> count(*)
     or min(log_position) <> 1

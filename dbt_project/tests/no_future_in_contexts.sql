@@ -3,25 +3,7 @@
 -- contexts_are_the_newest_behaviors.
 with samples as (
 
-    select
-        'samples_direct' as sample,
-        session_id as instance_id,
-        user_id,
-        session_start_at,
-        session_date,
-        behaviors,
-    from {{ ref('samples_direct') }}
-
-    union all
-
-    select
-        'test_user_days' as sample,
-        instance_id,
-        user_id,
-        session_start_at,
-        session_date,
-        behaviors,
-    from {{ ref('test_user_days') }}
+{{ sampled_contexts() }}
 
 ),
 

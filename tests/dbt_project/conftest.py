@@ -21,6 +21,7 @@ VARIABLES = {
     "shop_timezone": ZONE,
     "max_behaviors": 7,
     "direct_list_length": 4,
+    "think_list_length": 6,
     "train_days": 3,
     "feature_days": 2,
 }
@@ -32,8 +33,11 @@ def random_shop(tmp_path_factory, make_home, insert_raw, run_dbt):
     raw = reference.random_shop(seed=7, zone=ZONE, first=FIRST_DAY, days=8)
     home = make_home(tmp_path_factory.mktemp("random_shop"))
     insert_raw(home, **raw)
+    written = reference.random_job_rows(raw, seed=7, zone=ZONE)
+    for schema, tables in written.items():
+        insert_raw(home, schema, **tables)
     run_dbt(home, "build", variables=VARIABLES)
-    return home, reference.Reference(raw, VARIABLES)
+    return home, reference.Reference(raw, VARIABLES, written)
 
 
 @pytest.fixture(scope="session")

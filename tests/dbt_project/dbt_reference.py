@@ -8,7 +8,7 @@ import hashlib
 import random
 import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -108,12 +108,81 @@ def random_shop(seed: int, zone: str, first: date, days: int, users: int = 14) -
     return raw
 
 
+def random_job_rows(raw: dict[str, list[Row]], seed: int, zone: str) -> dict[str, Any]:
+    """Tables that jobs write, by schema: two runs with different rows, sessions and items that do
+    not exist, spellings, judgements of queries that are no candidates."""
+    rng = random.Random(seed)
+    days = sorted({e["occurred_at"].astimezone(ZoneInfo(zone)).date() for e in raw["events"]})
+    users = [*sorted({e["user_id"] for e in raw["events"]}), "nobody"]
+    written: dict[str, Any] = {
+        "items": {"generated_texts": []},
+        "think": {"llm_candidates": [], "alignments": []},
+    }
+    for run_id in ("20200101T000000-a", "20200102T000000-b"):
+        for item in rng.sample(range(10), 4):
+            written["items"]["generated_texts"].append(
+                {
+                    "item_id": f"i{item}",
+                    "item_text": rng.choice([f"{run_id}  {item}", f"text {item} ", " "]),
+                    "model_version": run_id,
+                    "run_id": run_id,
+                }
+            )
+        for session in rng.sample([f"{u}:{d}" for u in users for d in days], 60):
+            proposed = rng.sample(["Torch", "torch", "tent", "red LAMP", "map", "axe", " "], 4)
+            written["think"]["llm_candidates"] += [
+                {
+                    "session_id": session,
+                    "query_text": text,
+                    "teacher_rank": rank,
+                    "run_id": run_id,
+                }
+                for rank, text in enumerate(proposed, start=1)
+            ]
+            written["think"]["alignments"] += [
+                {
+                    "session_id": session,
+                    "query_text": text,
+                    "is_aligned": rng.random() < 0.5,
+                    "reason": "",
+                    "run_id": run_id,
+                }
+                for text in rng.sample(["torch", "tent", "stove", "red lamp", "boots"], 3)
+            ]
+    return written
+
+
 @dataclass(frozen=True)
 class Reference:
-    """The tables that the SQL is compared with, from raw rows and the shop's variables."""
+    """The tables that the SQL is compared with, from raw rows, the shop's variables and the rows
+    that jobs have written (by schema)."""
 
     raw: dict[str, list[Row]]
     variables: dict[str, Any]
+    written: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
+
+    def newest_run(self, schema: str, table: str, *key: str) -> dict[tuple, list[Row]]:
+        """Rows by key, of the newest run that has the key."""
+        rows = self.written.get(schema, {}).get(table, [])
+        found: dict[tuple, list[Row]] = defaultdict(list)
+        for row in sorted(rows, key=lambda r: r["run_id"]):
+            kept = found[tuple(row[k] for k in key)]
+            if kept and kept[0]["run_id"] != row["run_id"]:
+                kept.clear()
+            kept.append(row)
+        return found
+
+    def item_texts(self) -> dict[str, str]:
+        texts = {
+            i["item_id"]: " ".join(f"{i['title']}, {i['leaf_category']}".split())
+            for i in self.raw["items"]
+        }
+        for row in sorted(
+            self.written.get("items", {}).get("generated_texts", []), key=lambda r: r["run_id"]
+        ):
+            if row["item_id"] in texts and row["item_text"].strip():
+                texts[row["item_id"]] = " ".join(row["item_text"].split())
+        return texts
 
     def day(self, moment: datetime) -> date:
         return moment.astimezone(ZoneInfo(self.variables["shop_timezone"])).date()
@@ -124,15 +193,13 @@ class Reference:
 
     def behaviors(self) -> dict[str, list[Row]]:
         """By user, in order."""
-        items = {i["item_id"]: i for i in self.raw["items"]}
+        items = self.item_texts()
         found = defaultdict(list)
         for e in sorted(self.raw["events"], key=lambda e: (e["occurred_at"], e["event_id"])):
             if e["action"] == "search":
                 key, text = "query:" + normalize(e["query_text"]), normalize(e["query_text"])
             elif e["action"] in CONTENT_ACTIONS and e["item_id"] in items:
-                item = items[e["item_id"]]
-                key = "item:" + e["item_id"]
-                text = " ".join(f"{item['title']}, {item['leaf_category']}".split())
+                key, text = "item:" + e["item_id"], items[e["item_id"]]
             else:
                 continue
             found[e["user_id"]].append(e | {"content_key": key, "content_text": text})
@@ -150,7 +217,7 @@ class Reference:
         ]
 
     def profile(self, user_id: str) -> Row:
-        known = {u["user_id"]: u for u in self.raw["users"]}.get(user_id, {})
+        known = {u["user_id"]: u for u in self.raw.get("users", [])}.get(user_id, {})
         return {name: known.get(name) for name in ("age_band", "gender", "region")}
 
     def samples(self) -> dict[str, Row]:
@@ -171,23 +238,106 @@ class Reference:
                 own,
                 key=lambda c: (c["rank_score"] is None, -(c["rank_score"] or 0), c["rank"]),
             )
-            distinct = dict.fromkeys(normalize(c["query_text"]) for c in [*clicks, *scored])
-            labels = list(distinct)[: self.variables["direct_list_length"]]
+            tiers: dict[str, str] = {}
+            for tier, of_tier in (("click", clicks), ("rank", scored)):
+                for c in of_tier:
+                    tiers.setdefault(normalize(c["query_text"]), tier)
             past = [b for b in behaviors[request["user_id"]] if b["occurred_at"] < at]
-            found[session] = {
-                "session_id": session,
-                "user_id": request["user_id"],
-                "session_start_at": at,
-                "session_date": self.day(at),
-                "split": "train" if self.day(at) <= self.last_train_day() else "test",
-                **self.profile(request["user_id"]),
-                "behaviors": self.context(past, self.day(at)),
-                "labels": labels,
-                "log_labels": sorted(
-                    labels, key=lambda q: hashlib.md5((session + q).encode()).hexdigest()
-                ),
-                "is_replayed": False,
-            }
+            found[session] = self.sample(
+                session, request["user_id"], at, past, tiers, self.variables["direct_list_length"]
+            )
+        return found
+
+    def sample(
+        self, session: str, user: str, at: datetime, past: list[Row], tiers: dict, length: int
+    ) -> Row:
+        """``tiers``: the tier of each label, best label first, uncut."""
+        labels = list(tiers)[:length]
+        return {
+            "session_id": session,
+            "user_id": user,
+            "session_start_at": at,
+            "session_date": self.day(at),
+            "split": "train" if self.day(at) <= self.last_train_day() else "test",
+            **self.profile(user),
+            "behaviors": self.context(past, self.day(at)),
+            "labels": labels,
+            "log_labels": sorted(
+                labels, key=lambda q: hashlib.md5((session + q).encode()).hexdigest()
+            ),
+            "label_tiers": [tiers[q] for q in labels],
+            "is_replayed": False,
+        }
+
+    def think_sessions(self) -> dict[str, tuple[str, datetime, datetime]]:
+        """User, start and end by session id."""
+        days = defaultdict(list)
+        for e in self.raw["events"]:
+            days[e["user_id"], self.day(e["occurred_at"])].append(e)
+        found = {}
+        for (user, day), events in days.items():
+            entries = [e["occurred_at"] for e in events if e["action"] == "search_entry"]
+            exits = [e["occurred_at"] for e in events if e["action"] == "app_exit"]
+            end = max(exits or [e["occurred_at"] for e in events])
+            if entries and min(entries) <= end:
+                found[f"{user}:{day}"] = (user, min(entries), end)
+        return found
+
+    def think_tiers(self, session: str, user: str, start: datetime, end: datetime) -> list[tuple]:
+        """(tier, queries best first) of a session, before duplicates, judgements and cut."""
+        requests = {
+            r["request_id"]
+            for r in self.raw.get("hint_requests", [])
+            if r["user_id"] == user and start <= r["requested_at"] <= end
+        }
+        scores: dict[str, list[float]] = defaultdict(list)
+        clicks: dict[str, list[datetime]] = defaultdict(list)
+        for c in self.raw.get("hint_candidates", []):
+            if c["request_id"] in requests:
+                query = normalize(c["query_text"])
+                scores[query] += [c["rank_score"]] if c["rank_score"] is not None else []
+                if c["displayed"] and c["clicked_at"]:
+                    clicks[query].append(c["clicked_at"])
+        searches: dict[str, list[datetime]] = defaultdict(list)
+        for e in self.raw["events"]:
+            own = e["user_id"] == user and start <= e["occurred_at"] <= end
+            if own and e["action"] == "search":
+                searches[normalize(e["query_text"])].append(e["occurred_at"])
+
+        def often_then_late(moments: dict[str, list[datetime]]) -> list[str]:
+            def order(query: str) -> tuple:
+                return -len(moments[query]), -max(moments[query]).timestamp(), query
+
+            return sorted(moments, key=order)
+
+        proposed = self.newest_run("think", "llm_candidates", "session_id").get((session,), [])
+        teacher: dict[str, int] = {}
+        for row in sorted(proposed, key=lambda r: r["teacher_rank"]):
+            if query := normalize(row["query_text"]):
+                teacher.setdefault(query, row["teacher_rank"])
+        return [
+            ("click", often_then_late(clicks)),
+            ("rank", sorted(scores, key=lambda q: (-max(scores[q], default=-1.0), q))),
+            ("search", often_then_late(searches)),
+            ("llm", sorted(teacher, key=lambda q: (teacher[q], q))),
+        ]
+
+    def think_samples(self) -> dict[str, Row]:
+        """samples_think by session id."""
+        behaviors = self.behaviors()
+        judged = self.newest_run("think", "alignments", "session_id", "query_text")
+        found = {}
+        for session, (user, start, end) in self.think_sessions().items():
+            tiers: dict[str, str] = {}
+            for tier, queries in self.think_tiers(session, user, start, end):
+                for query in queries:
+                    judgement = judged.get((session, query))
+                    if judgement is None or judgement[0]["is_aligned"]:
+                        tiers.setdefault(query, tier)
+            if tiers:
+                past = [b for b in behaviors[user] if b["occurred_at"] < start]
+                length = self.variables["think_list_length"]
+                found[session] = self.sample(session, user, start, past, tiers, length)
         return found
 
     def query_categories(self) -> dict[str, tuple[str, int]]:

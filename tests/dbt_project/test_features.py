@@ -1,14 +1,20 @@
 """The feature tables and the parquet files that Feast reads."""
 
-from datetime import timedelta
+from collections import Counter
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
 
+from aigq.text import normalize_query
+
 MICROSECOND = timedelta(microseconds=1)
 
 
-@pytest.mark.parametrize("name", ["user_profile", "user_behaviors", "popular_queries", "u2q"])
+@pytest.mark.parametrize(
+    "name", ["user_profile", "user_behaviors", "query_stats", "popular_queries", "u2q"]
+)
 def test_the_exported_file_is_the_table(random_shop, rows_of, name):
     home, _ = random_shop
     path = home.features / f"{name}.parquet"
@@ -19,6 +25,7 @@ def test_the_exported_file_is_the_table(random_shop, rows_of, name):
     assert {p.name for p in home.features.iterdir()} == {
         "user_profile.parquet",
         "user_behaviors.parquet",
+        "query_stats.parquet",
         "popular_queries.parquet",
         "u2q.parquet",
     }
@@ -76,3 +83,44 @@ def test_popular_queries_of_the_last_week(random_shop, rows_of):
                 users.setdefault(b["content_text"], set()).add(user)
     assert row["queries"] == sorted(users, key=lambda q: (-len(users[q]), q))[:30]
     assert row["event_timestamp"] == last + MICROSECOND
+
+
+def test_query_stats_are_counts_of_days(random_shop, rows_of):
+    """Counted again from the raw log; the shop is too young for the window of 30 days to end."""
+    home, reference = random_shop
+    requested = {r["request_id"]: r["requested_at"] for r in reference.raw["hint_requests"]}
+    views, shown, clicked = Counter(), Counter(), Counter()
+    for e in reference.raw["events"]:
+        if e["action"] == "search":
+            views[normalize_query(e["query_text"]), reference.day(e["occurred_at"])] += 1
+    for c in reference.raw["hint_candidates"]:
+        if c["displayed"]:
+            key = normalize_query(c["query_text"]), reference.day(requested[c["request_id"]])
+            shown[key] += 1
+            clicked[key] += c["clicked_at"] is not None
+    last_event = max(e["occurred_at"] for e in reference.raw["events"])
+    last_day = reference.day(last_event)
+    zone = ZoneInfo(reference.variables["shop_timezone"])
+    expected = {}
+    for day in (last_day - timedelta(days=1), last_day):
+        midnight = datetime.combine(day + timedelta(days=1), time(), zone)
+        known_at = min(midnight, last_event + MICROSECOND)
+        for query in {q for q, d in views | shown if d <= day}:
+            row = expected[query, known_at] = {}
+            for window in (1, 7, 30):
+                for name, counts in ("page_views", views), ("hint_impressions", shown):
+                    row[f"{name}_{window}d"] = sum(
+                        n
+                        for (q, d), n in counts.items()
+                        if q == query and day - timedelta(days=window) < d <= day
+                    )
+    found = {
+        (r["query_text"], r["event_timestamp"]): r
+        for r in rows_of(home, "from features.query_stats")
+    }
+    assert found.keys() == expected.keys() and len(found) > 8
+    for key, row in expected.items():
+        assert row == {name: found[key][name] for name in row}
+    assert sum(r["hint_clicks_30d"] for (_, at), r in found.items() if at == known_at) == sum(
+        n for (_, d), n in clicked.items() if d <= last_day
+    )

@@ -11,12 +11,22 @@ def test_everything_says_that_it_was_replayed(replayed_shop, rows_of):
         " where table_catalog = 'lake' and table_schema in ('sessions', 'labels', 'samples')"
         " and column_name in ('session_id', 'request_id', 'instance_id')",
     )
-    assert len(reached) >= 11
-    for table in ["meta.shop", *(row["name"] for row in reached)]:
-        columns = rows_of(home, f"describe {table}")
-        assert "is_replayed" in {column["column_name"] for column in columns}, table
-        marks = rows_of(home, f"select distinct is_replayed from {table}")
+    names = [row["name"] for row in reached if not row["name"].endswith("_think")]
+    assert len(names) >= 11
+    for table in ["meta.shop", *names]:
+        columns = {column["column_name"] for column in rows_of(home, f"describe {table}")}
+        assert "is_replayed" in columns, table
+        direct = " where variant = 'direct'" if "variant" in columns else ""
+        marks = rows_of(home, f"select distinct is_replayed from {table}{direct}")
         assert marks == [{"is_replayed": True}], table
+
+
+def test_think_learns_from_what_was_recorded_only(replayed_shop, rows_of):
+    home, reference = replayed_shop
+    query = "select distinct tier, is_replayed from labels.label_lists where variant = 'think'"
+    assert rows_of(home, query) == [{"tier": "search", "is_replayed": False}]
+    samples = {r["session_id"]: r for r in rows_of(home, "from samples.samples_think")}
+    assert samples == reference.think_samples()
 
 
 def test_a_real_shop_has_no_replayed_requests(random_shop, rows_of):

@@ -19,6 +19,26 @@ def test_samples_are_those_of_the_reference(random_shop, rows_of):
         assert found[session] == sample
 
 
+def test_think_samples_are_those_of_the_reference(random_shop, rows_of):
+    home, reference = random_shop
+    expected = reference.think_samples()
+    found = {r["session_id"]: r for r in rows_of(home, "from samples.samples_think")}
+    assert len(expected) > 30
+    assert found.keys() == expected.keys()
+    for session, sample in expected.items():
+        assert found[session] == sample
+
+
+def test_think_sessions_are_those_of_the_reference(random_shop, rows_of):
+    home, reference = random_shop
+    found = {
+        r["session_id"]: (r["user_id"], r["session_start_at"], r["session_end_at"])
+        for r in rows_of(home, "from sessions.sessions_think")
+    }
+    assert found == reference.think_sessions()
+    assert found.keys() > reference.think_samples().keys(), "no session without a label: too tame"
+
+
 def test_test_user_days_are_those_of_the_reference(random_shop, rows_of):
     home, reference = random_shop
     expected = reference.test_user_days()
@@ -40,6 +60,9 @@ def test_the_random_shop_is_nasty_enough(random_shop):
     assert any(len(s["labels"]) == 4 for s in samples)
     assert any(s["age_band"] is None for s in samples)
     assert {s["split"] for s in samples} == {"train", "test"}
+    think = reference.think_samples().values()
+    assert {t for s in think for t in s["label_tiers"]} == {"click", "rank", "search", "llm"}
+    assert any(len(s["labels"]) == 6 for s in think)
     at = {b["occurred_at"] for b in reference.raw["events"]}
     assert any(s["session_start_at"] in at for s in samples)
 
@@ -85,7 +108,9 @@ def test_building_again_makes_the_same_rows(random_shop, rows_of, run_dbt):
         "items.query_categories",
         "labels.label_candidates",
         "labels.label_lists",
+        "sessions.sessions_think",
         "samples.samples_direct",
+        "samples.samples_think",
         "samples.test_user_days",
         "samples.item_queries",
         "eval.baseline_lists",

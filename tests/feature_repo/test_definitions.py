@@ -11,6 +11,7 @@ from aigq.settings import PROJECT_ROOT
 FEAST_TYPE = {
     "VARCHAR": "String",
     "BIGINT": "Int64",
+    "DOUBLE": "Float64",
     "VARCHAR[]": "Array(String)",
     "BIGINT[]": "Array(Int64)",
 }
@@ -24,7 +25,13 @@ def store(served_shop):
 def test_types_of_the_registry_are_those_of_the_warehouse(served_shop, store, rows_of):
     """Lists stay lists: Feast would take a list column for a String without complaint."""
     views = store.list_feature_views()
-    assert {v.name for v in views} == {"user_profile", "user_behaviors", "u2q", "popular_queries"}
+    assert {v.name for v in views} == {
+        "user_profile",
+        "user_behaviors",
+        "query_stats",
+        "u2q",
+        "popular_queries",
+    }
     for view in views:
         columns = {
             row["column_name"]: row["column_type"]
@@ -42,6 +49,7 @@ def test_services_and_entities(store):
         "user": "user_id",
         "trigger": "trigger",
         "surface": "surface",
+        "query": "query_text",
     }
     views = {
         s.name: {p.name for p in s.feature_view_projections} for s in store.list_feature_services()
@@ -49,6 +57,7 @@ def test_services_and_entities(store):
     assert views == {
         "direct_context": {"user_profile", "user_behaviors"},
         "hint_recall": {"u2q", "user_behaviors", "popular_queries"},
+        "ctr_ranking": {"user_profile", "user_behaviors", "query_stats"},
     }
 
 

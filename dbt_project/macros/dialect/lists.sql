@@ -48,3 +48,23 @@
 {% macro duckdb__list_field(list, field) -%}
     list_transform({{ list }}, lambda x: x.{{ field }})
 {%- endmacro %}
+
+{# Aggregate: the values that cut a column into `parts` equally large parts, as a list. #}
+{% macro quantiles(value, parts) %}
+    {{ return(adapter.dispatch('quantiles')(value, parts)) }}
+{% endmacro %}
+
+{% macro duckdb__quantiles(value, parts) -%}
+    quantile_cont(
+        {{ value }}, [{% for i in range(1, parts) %}{{ i / parts }}{{ ", " if not loop.last }}{% endfor %}]
+    )
+{%- endmacro %}
+
+{# How many entries of a list are below a value. #}
+{% macro count_below(list, value) %}
+    {{ return(adapter.dispatch('count_below')(list, value)) }}
+{% endmacro %}
+
+{% macro duckdb__count_below(list, value) -%}
+    len(list_filter({{ list }}, lambda x: x < {{ value }}))
+{%- endmacro %}

@@ -7,6 +7,15 @@
     cast((({{ moment }}) at time zone {{ sql_text(var('shop_timezone')) }}) as date)
 {%- endmacro %}
 
+{# The hour on the shop's clock, 0 to 23. #}
+{% macro shop_hour(moment) %}
+    {{ return(adapter.dispatch('shop_hour')(moment)) }}
+{% endmacro %}
+
+{% macro duckdb__shop_hour(moment) -%}
+    hour(({{ moment }}) at time zone {{ sql_text(var('shop_timezone')) }})
+{%- endmacro %}
+
 {# The first moment of a shop day. Where clocks are set back over midnight, 00:00 comes twice and
    DuckDB takes the second: the hour before it then belongs to the day too. #}
 {% macro day_start(date) %}

@@ -4,19 +4,29 @@ with items as (
 
 ),
 
+generated as (
+
+    select * from {{ ref('stg_generated_texts') }}
+
+),
+
 final as (
 
     select
-        item_id,
+        items.item_id,
         coalesce(
+            generated.item_text,
             nullif(
-                trim(regexp_replace(concat_ws(', ', title, leaf_category), '\s+', ' ', 'g')), ''
+                trim(regexp_replace(
+                    concat_ws(', ', items.title, items.leaf_category), '\s+', ' ', 'g'
+                )), ''
             ),
-            item_id
+            items.item_id
         ) as item_text,
-        'rule' as source,
-        cast(null as varchar) as model_version,
+        case when generated.item_text is null then 'rule' else 'generated' end as source,
+        generated.model_version,
     from items
+    left join generated using (item_id)
 
 )
 

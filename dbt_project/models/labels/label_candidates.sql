@@ -2,10 +2,36 @@ with tiers as (
 
     select
         *,
+        'direct' as variant,
+        {{ var('direct_list_length') }} as list_length,
+    from {{ ref('label_tiers_direct') }}
+
+    union all
+
+    select
+        *,
+        'think' as variant,
+        {{ var('think_list_length') }} as list_length,
+    from {{ ref('label_tiers_think') }}
+
+),
+
+-- Only Think labels are judged; what no teacher has judged stays.
+judged as (
+
+    select
+        tiers.*,
+        coalesce(not alignments.is_aligned, false) as is_misaligned,
         row_number() over (
-            partition by session_id, query_text order by tier_order
-        ) as occurrence,
-    from {{ ref('label_tiers') }}
+            partition by tiers.variant, tiers.session_id, tiers.query_text
+            order by tiers.tier_order
+        ) = 1 as is_first,
+    from tiers
+    left join {{ ref('stg_alignments') }} as alignments
+        on
+            tiers.variant = 'think'
+            and tiers.session_id = alignments.session_id
+            and tiers.query_text = alignments.query_text
 
 ),
 
@@ -14,14 +40,27 @@ placed as (
     select
         *,
         row_number() over (
-            partition by session_id, tier order by tier_position
+            partition by variant, session_id, tier order by tier_position
         ) as tier_rank,
-        sum(case when occurrence = 1 then 1 else 0 end) over (
-            partition by session_id
+        sum(case when is_first and not is_misaligned then 1 else 0 end) over (
+            partition by variant, session_id
             order by tier_order, tier_position
             rows between unbounded preceding and current row
         ) as place,
-    from tiers
+    from judged
+
+),
+
+fated as (
+
+    select
+        *,
+        case
+            when not is_first then 'duplicate'
+            when is_misaligned then 'misaligned'
+            when place > list_length then 'beyond_length'
+        end as drop_reason,
+    from placed
 
 ),
 
@@ -29,19 +68,16 @@ final as (
 
     select
         session_id,
-        'direct' as variant,
+        variant,
         query_text,
         tier,
         cast(tier_rank as integer) as tier_rank,
         rank_score,
         is_clicked,
-        occurrence = 1 and place <= {{ var('direct_list_length') }} as is_kept,
-        case
-            when occurrence > 1 then 'duplicate'
-            when place > {{ var('direct_list_length') }} then 'beyond_length'
-        end as drop_reason,
+        drop_reason is null as is_kept,
+        drop_reason,
         is_replayed,
-    from placed
+    from fated
 
 )
 

@@ -12,7 +12,9 @@ final as (
         variant,
         cast(row_number() over (
             partition by session_id, variant
-            order by case tier when 'click' then 1 when 'rank' then 2 end, tier_rank
+            order by
+                case tier when 'click' then 1 when 'rank' then 2 when 'search' then 3 else 4 end,
+                tier_rank
         ) as integer) as position,
         -- The baseline's order: free of interest, the same on every machine.
         cast(row_number() over (

@@ -31,6 +31,7 @@ final as (
         {{ sql_text(var('shop_timezone')) }} as shop_timezone,
         {{ var('max_behaviors') }} as max_behaviors,
         {{ var('direct_list_length') }} as direct_list_length,
+        {{ var('think_list_length') }} as think_list_length,
         {{ var('train_days') }} as train_days,
         first_date,
         cast(test_start_date - 1 as date) as train_end_date,

@@ -4,6 +4,8 @@ with typed as (
     select query_text as typed_text from {{ source('raw', 'events') }}
     union
     select query_text from {{ source('raw', 'hint_candidates') }}
+    union
+    select query_text from {{ source('think', 'llm_candidates') }}
 
 ),
 

@@ -1,0 +1,72 @@
+{# The samples of a variant: each session that has labels, with its context and both label orders. #}
+{% macro list_samples(variant) %}
+with shop as (
+
+    select * from {{ ref('shop') }}
+
+),
+
+sessions as (
+
+    select
+        *,
+        session_start_at as predicted_at,
+        session_date as predicted_date,
+    from {{ ref('sessions_' ~ variant) }}
+
+),
+
+behaviors as (
+
+    select * from {{ ref('behaviors') }}
+
+),
+
+users as (
+
+    select * from {{ ref('stg_users') }}
+
+),
+
+contexts as (
+
+{{ recent_behaviors('sessions', 'behaviors', 'session_id', var('max_behaviors')) }}
+
+),
+
+labels as (
+
+    select
+        session_id,
+        {{ list_in_order('query_text', 'position') }} as labels,
+        {{ list_in_order('query_text', 'log_position') }} as log_labels,
+        {{ list_in_order('tier', 'position') }} as label_tiers,
+        bool_or(is_replayed) as is_replayed,
+    from {{ ref('label_lists') }}
+    where variant = '{{ variant }}'
+    group by session_id
+
+)
+
+select
+    sessions.session_id,
+    sessions.user_id,
+    sessions.session_start_at,
+    sessions.session_date,
+    case
+        when sessions.session_date <= shop.train_end_date then 'train' else 'test'
+    end as split,
+    users.age_band,
+    users.gender,
+    users.region,
+    coalesce(contexts.behaviors, []) as behaviors,
+    labels.labels,
+    labels.log_labels,
+    labels.label_tiers,
+    labels.is_replayed,
+from sessions
+inner join labels using (session_id)
+left join contexts using (session_id)
+left join users using (user_id)
+cross join shop
+{% endmacro %}

@@ -1,0 +1,77 @@
+{% set windows = [1, 7, 30] %}
+{% set counts = ['page_views', 'hint_impressions', 'hint_clicks'] %}
+with query_days as (
+
+    select * from {{ ref('query_days') }}
+
+),
+
+shop as (
+
+    select
+        last_event_at,
+        {{ shop_date('last_event_at') }} as last_date,
+    from {{ ref('shop') }}
+
+),
+
+-- The newest days, and when all that a day counts was known.
+dates as (
+
+    select
+        dates.stat_date,
+        least(
+            {{ day_start('cast(dates.stat_date + 1 as date)') }},
+            {{ just_after('shop.last_event_at') }}
+        ) as event_timestamp,
+    from (select distinct stat_date from query_days) as dates
+    cross join shop
+    where
+        dates.stat_date > shop.last_date - {{ var('feature_days') }}
+        and dates.stat_date <= shop.last_date
+
+),
+
+counted as (
+
+    select
+        query_days.query_text,
+        dates.event_timestamp,
+        {% for days in windows %}{% for count in counts %}
+        cast(sum(
+            case when query_days.stat_date > dates.stat_date - {{ days }} then {{ count }} else 0 end
+        ) as bigint) as {{ count }}_{{ days }}d,
+        {% endfor %}{% endfor %}
+    from dates
+    inner join query_days
+        on
+            query_days.stat_date <= dates.stat_date
+            and query_days.stat_date > dates.stat_date - {{ windows | max }}
+    group by query_days.query_text, dates.event_timestamp
+
+),
+
+-- Clicks over displays, drawn towards the shop's own: a query hardly shown has the shop's rate.
+final as (
+
+    select
+        query_text,
+        {% for days in windows %}{% for count in counts %}
+        {{ count }}_{{ days }}d,
+        {% endfor %}
+        (
+            hint_clicks_{{ days }}d
+            + {{ var('ctr_prior_impressions') }} * coalesce(
+                sum(hint_clicks_{{ days }}d) over as_of
+                / nullif(sum(hint_impressions_{{ days }}d) over as_of, 0), 0
+            )
+        ) / (hint_impressions_{{ days }}d + {{ var('ctr_prior_impressions') }})
+            as hint_ctr_{{ days }}d,
+        {% endfor %}
+        event_timestamp,
+    from counted
+    window as_of as (partition by event_timestamp)
+
+)
+
+select * from final

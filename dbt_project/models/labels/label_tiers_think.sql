@@ -1,0 +1,131 @@
+{{ config(materialized='view') }}
+
+with sessions as (
+
+    select * from {{ ref('sessions_think') }}
+
+),
+
+-- Recorded requests only: a replayed one proposes what the user then searched.
+candidates as (
+
+    select
+        sessions.session_id,
+        candidates.query_text,
+        candidates.rank_score,
+        case when candidates.is_displayed then candidates.clicked_at end as clicked_at,
+    from sessions
+    inner join {{ ref('stg_hint_requests') }} as requests
+        on
+            sessions.user_id = requests.user_id
+            and requests.requested_at between sessions.session_start_at and sessions.session_end_at
+    inner join {{ ref('stg_hint_candidates') }} as candidates using (request_id)
+
+),
+
+scored as (
+
+    select
+        session_id,
+        query_text,
+        max(rank_score) as rank_score,
+        count(clicked_at) as clicks,
+        max(clicked_at) as latest_click_at,
+    from candidates
+    group by session_id, query_text
+
+),
+
+searched as (
+
+    select
+        sessions.session_id,
+        events.query_text,
+        count(*) as searches,
+        max(events.occurred_at) as latest_search_at,
+    from sessions
+    inner join {{ ref('stg_events') }} as events
+        on
+            sessions.user_id = events.user_id
+            and events.occurred_at between sessions.session_start_at and sessions.session_end_at
+    where events.action = 'search' and events.query_text is not null
+    group by sessions.session_id, events.query_text
+
+),
+
+proposed as (
+
+    select proposed.*
+    from {{ ref('stg_llm_candidates') }} as proposed
+    inner join sessions using (session_id)
+
+),
+
+tiers as (
+
+    select
+        session_id,
+        query_text,
+        'click' as tier,
+        1 as tier_order,
+        row_number() over (
+            partition by session_id order by clicks desc, latest_click_at desc, query_text
+        ) as tier_position,
+    from scored
+    where clicks > 0
+
+    union all
+
+    select
+        session_id,
+        query_text,
+        'rank' as tier,
+        2 as tier_order,
+        row_number() over (
+            partition by session_id order by rank_score desc nulls last, query_text
+        ) as tier_position,
+    from scored
+
+    union all
+
+    select
+        session_id,
+        query_text,
+        'search' as tier,
+        3 as tier_order,
+        row_number() over (
+            partition by session_id order by searches desc, latest_search_at desc, query_text
+        ) as tier_position,
+    from searched
+
+    union all
+
+    select
+        session_id,
+        query_text,
+        'llm' as tier,
+        4 as tier_order,
+        row_number() over (
+            partition by session_id order by teacher_rank nulls last, query_text
+        ) as tier_position,
+    from proposed
+
+),
+
+final as (
+
+    select
+        tiers.session_id,
+        tiers.tier,
+        tiers.tier_order,
+        tiers.tier_position,
+        tiers.query_text,
+        scored.rank_score,
+        coalesce(scored.clicks > 0, false) as is_clicked,
+        false as is_replayed,
+    from tiers
+    left join scored using (session_id, query_text)
+
+)
+
+select * from final

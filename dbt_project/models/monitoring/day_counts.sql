@@ -1,0 +1,163 @@
+{{ config(materialized='view') }}
+
+with events as (
+
+    select
+        events.*,
+        users.user_id is not null as has_profile,
+        items.item_id is not null as has_item,
+    from {{ ref('stg_events') }} as events
+    left join {{ ref('stg_users') }} as users using (user_id)
+    left join {{ ref('stg_items') }} as items using (item_id)
+
+),
+
+candidates as (
+
+    select
+        candidates.*,
+        {{ shop_date('requests.requested_at') }} as request_date,
+    from {{ ref('stg_hint_candidates') }} as candidates
+    inner join {{ ref('stg_hint_requests') }} as requests using (request_id)
+
+),
+
+sessions as (
+
+    select 'direct' as variant, session_id, session_date from {{ ref('sessions_direct') }}
+    union all
+    select 'think' as variant, session_id, session_date from {{ ref('sessions_think') }}
+
+),
+
+samples as (
+
+    select 'direct' as variant, session_id, labels from {{ ref('samples_direct') }}
+    union all
+    select 'think' as variant, session_id, labels from {{ ref('samples_think') }}
+
+),
+
+labels as (
+
+    select
+        sessions.session_date,
+        labels.variant,
+        labels.tier,
+    from {{ ref('label_lists') }} as labels
+    inner join sessions using (variant, session_id)
+
+),
+
+final as (
+
+    select event_date as stat_date, 'count' as kind, 'events' as metric, action as part, count(*) as amount, null as total
+    from events
+    group by event_date, action
+
+    union all
+
+    select event_date, 'count', 'active_users', 'all', count(distinct user_id), null
+    from events
+    group by event_date
+
+    union all
+
+    select request_date, 'count', 'requests', 'all', count(*), null
+    from {{ ref('requests') }}
+    group by request_date
+
+    union all
+
+    select request_date, 'count', 'candidates', 'all', count(*), null
+    from candidates
+    group by request_date
+
+    union all
+
+    select event_date, 'share', 'null_rate', 'events.profile', count(*) - sum(cast(has_profile as integer)), count(*)
+    from events
+    group by event_date
+
+    union all
+
+    select
+        event_date,
+        'share',
+        'null_rate',
+        'events.item',
+        count(*) - sum(cast(has_item as integer)),
+        count(*),
+    from events
+    where action in ('item_click', 'cart', 'order')
+    group by event_date
+
+    union all
+
+    select
+        request_date,
+        'share',
+        'null_rate',
+        'candidates.rank_score',
+        count(*) - count(rank_score),
+        count(*),
+    from candidates
+    group by request_date
+
+    union all
+
+    select request_date, 'share', 'hint_ctr', 'all', count(clicked_at), count(*)
+    from candidates
+    where is_displayed
+    group by request_date
+
+    union all
+
+    select requests.request_date, 'share', 'sessions_kept', 'direct', count(sessions.session_id), count(*)
+    from {{ ref('requests') }} as requests
+    left join {{ ref('sessions_direct') }} as sessions on requests.request_id = sessions.session_id
+    group by requests.request_date
+
+    union all
+
+    select sessions.session_date, 'share', 'sessions_kept', 'think', count(samples.session_id), count(*)
+    from sessions
+    left join samples using (variant, session_id)
+    where sessions.variant = 'think'
+    group by sessions.session_date
+
+    union all
+
+    {% for variant, tier in [
+        ('direct', 'click'), ('direct', 'rank'),
+        ('think', 'click'), ('think', 'rank'), ('think', 'search'), ('think', 'llm'),
+    ] %}
+    select
+        session_date,
+        'share',
+        'label_tier_share',
+        '{{ variant }}.{{ tier }}',
+        sum(case when tier = '{{ tier }}' then 1 else 0 end),
+        count(*),
+    from labels
+    where variant = '{{ variant }}'
+    group by session_date
+
+    union all
+
+    {% endfor %}
+    select sessions.session_date, 'mean', 'labels_per_sample', variant, sum(len(samples.labels)), count(*)
+    from samples
+    inner join sessions using (variant, session_id)
+    group by sessions.session_date, variant
+
+    union all
+
+    select event_date, 'mean', 'query_length', 'characters', sum(length(query_text)), count(*)
+    from events
+    where action = 'search' and query_text is not null
+    group by event_date
+
+)
+
+select * from final
