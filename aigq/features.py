@@ -94,10 +94,10 @@ def read_online(store: Any, service: str, keys: Mapping[str, str]) -> dict[str, 
 
 
 def push_online(store: Any, source: str, rows: Any) -> None:
-    """Push ``rows`` (a pyarrow table of keys, features and event_timestamp) to the online store.
+    """Push ``rows`` (a pyarrow table of the columns of the view's source) to the online store.
 
-    The store has no guard on event time: whoever pushes sends the newest row of each key. Large
-    batches: a push costs milliseconds, a row microseconds.
+    A row older than the one that is there is not taken (:mod:`aigq.online_store`). Large batches: a
+    push costs milliseconds, a row microseconds.
     """
     from feast.data_source import PushMode
 

@@ -36,9 +36,12 @@ if not (_FEATURES / "user_behaviors.parquet").is_file():
     )
 
 
-def _source(name: str) -> FileSource:
+def _source(name: str, created: str = "") -> FileSource:
     return FileSource(
-        name=name, path=str(_FEATURES / f"{name}.parquet"), timestamp_field="event_timestamp"
+        name=name,
+        path=str(_FEATURES / f"{name}.parquet"),
+        timestamp_field="event_timestamp",
+        created_timestamp_column=created,
     )
 
 
@@ -129,7 +132,7 @@ u2q = FeatureView(
     name="u2q",
     entities=[user],
     schema=_fields(queries=Array(String), model_version=String, run_id=String),
-    source=PushSource(name="u2q_push", batch_source=_source("u2q")),
+    source=PushSource(name="u2q_push", batch_source=_source("u2q", created="created_at")),
     description="The list a model wrote for the user, best first. One row per user and time.",
 )
 

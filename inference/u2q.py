@@ -222,7 +222,7 @@ def _push(home: Home, store: Any, users: list[str]) -> int:
         con.register("pushed", pa.table({"user_id": users}))
         rows = con.execute(
             """
-            SELECT user_id, queries, model_version, run_id, event_timestamp
+            SELECT user_id, queries, model_version, run_id, event_timestamp, created_at
             FROM lake.features.u2q
             SEMI JOIN pushed USING (user_id)
             QUALIFY row_number() OVER (PARTITION BY user_id ORDER BY event_timestamp DESC) = 1

@@ -1,7 +1,7 @@
 """Feast access for jobs."""
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -47,7 +47,7 @@ def test_push_replaces_the_row_and_keeps_lists_lists(served_shop, tmp_path):
     store = features.open_store(home)
     moment = datetime(2026, 3, 7, tzinfo=UTC)
 
-    def push(**queries):
+    def push(created_at, **queries):
         rows = pa.table(
             {
                 "user_id": list(queries),
@@ -55,6 +55,7 @@ def test_push_replaces_the_row_and_keeps_lists_lists(served_shop, tmp_path):
                 "model_version": ["v"] * len(queries),
                 "run_id": ["r"] * len(queries),
                 "event_timestamp": pa.array([moment] * len(queries), pa.timestamp("us", "UTC")),
+                "created_at": pa.array([created_at] * len(queries), pa.timestamp("us", "UTC")),
             }
         )
         features.push_online(store, "u2q_push", rows)
@@ -62,8 +63,10 @@ def test_push_replaces_the_row_and_keeps_lists_lists(served_shop, tmp_path):
     def read(user):
         return features.read_online(store, "hint_recall", {"user_id": user, "surface": "home"})
 
-    push(u1=["日本 茶", "red shoes"], u2=["x"])
-    push(u1=["red shoes"])
+    push(moment, u1=["日本 茶", "red shoes"], u2=["x"])
+    push(moment + timedelta(seconds=2), u1=["red shoes"])
+    # Made before the list that is there, for the same moment: it came too late.
+    push(moment + timedelta(seconds=1), u1=["late"])
     assert read("u1")["u2q__queries"] == ["red shoes"]
     assert read("u1")["u2q__queries__ts"] == moment
     assert read("u2")["u2q__queries"] == ["x"]

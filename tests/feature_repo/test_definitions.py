@@ -38,6 +38,9 @@ def test_types_of_the_registry_are_those_of_the_warehouse(served_shop, store, ro
             for row in rows_of(served_shop, f"SELECT * FROM (DESCRIBE features.{view.name})")
         }
         assert columns.pop("event_timestamp") == "TIMESTAMP WITH TIME ZONE"
+        if view.batch_source.created_timestamp_column:
+            created = view.batch_source.created_timestamp_column
+            assert columns.pop(created) == "TIMESTAMP WITH TIME ZONE"
         (key,) = (column.name for column in view.entity_columns)
         assert columns.pop(key) == "VARCHAR"
         declared = {field.name: str(field.dtype) for field in view.features}

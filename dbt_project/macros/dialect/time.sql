@@ -42,6 +42,15 @@
     {{ moment }} + interval 1 microsecond
 {%- endmacro %}
 
+{# When a run began, to the second: its id starts with that time (UTC). #}
+{% macro run_started(run_id) %}
+    {{ return(adapter.dispatch('run_started')(run_id)) }}
+{% endmacro %}
+
+{% macro duckdb__run_started(run_id) -%}
+    (strptime(substr({{ run_id }}, 1, 15), '%Y%m%dT%H%M%S') at time zone 'UTC')
+{%- endmacro %}
+
 {% macro is_time_zone(zone) %}
     {{ return(adapter.dispatch('is_time_zone')(zone)) }}
 {% endmacro %}
