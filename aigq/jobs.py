@@ -13,17 +13,24 @@ from typing import Any
 import click
 
 from aigq import __version__, warehouse
+from aigq.as_of import resolve_snapshot
 from aigq.settings import PROJECT_ROOT, Home
 
 
 @dataclass
 class Run:
-    """One run of one job. Jobs fill ``metrics`` and call :meth:`read` and :meth:`wrote`."""
+    """One run of one job. Jobs fill ``metrics`` and call :meth:`read` and :meth:`wrote`.
+
+    ``snapshot_read``: the lake snapshot that the job reads its tables at. ``snapshot_begun``: the
+    newest one when it began, the same unless ``is_as_of``: an older state was asked for.
+    """
 
     run_id: str
     job: str
     home: Home
     snapshot_read: int
+    snapshot_begun: int
+    is_as_of: bool = False
     metrics: dict[str, Any] = field(default_factory=dict)
     summary: list[str] = field(default_factory=list)
 
@@ -42,10 +49,14 @@ def _line(verb: str, what: str, count: int | None) -> str:
 
 
 @contextmanager
-def job(home: Home, name: str, parameters: Mapping[str, Any]) -> Iterator[Run]:
+def job(
+    home: Home, name: str, parameters: Mapping[str, Any], *, as_of: str | None = None
+) -> Iterator[Run]:
     """Run a job's body: ``meta.runs`` gets its row at the start (status ``running``), and its end
     (``succeeded`` or ``failed``) with the metrics and, as ``snapshot_written``, the newest snapshot
     of the lake when the job ended: at least what the job wrote, and what others wrote meanwhile.
+
+    ``as_of``: the state of the lake to read, see :func:`aigq.as_of.resolve_snapshot`.
 
     A killed job stays ``running`` there without ``finished_at``: nothing else tells it from one
     that still works. Running it again makes a row of its own.
@@ -54,16 +65,20 @@ def job(home: Home, name: str, parameters: Mapping[str, Any]) -> Iterator[Run]:
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{name.replace(' ', '-')}-{secrets.token_hex(3)}"
 
-    def begin(con) -> int:
-        snapshot = warehouse.current_snapshot(con)
+    if as_of is not None:
+        parameters = {**parameters, "as_of": as_of}
+
+    def begin(con) -> tuple[int, int]:
+        newest = warehouse.current_snapshot(con)
+        snapshot = newest if as_of is None else resolve_snapshot(con, as_of)
         con.execute(
             "INSERT INTO lake.meta.runs (run_id, job, started_at, status, snapshot_read,"
             " code_version, parameters) VALUES (?, ?, ?, 'running', ?, ?, ?)",
             [run_id, name, now, snapshot, code_version(), json.dumps(parameters, default=str)],
         )
-        return snapshot
+        return snapshot, newest
 
-    run = Run(run_id, name, home, snapshot_read=warehouse.write(home, begin))
+    run = Run(run_id, name, home, *warehouse.write(home, begin), is_as_of=as_of is not None)
     try:
         yield run
     except BaseException as error:

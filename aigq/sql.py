@@ -13,12 +13,14 @@ import click
 import duckdb
 
 from aigq import warehouse
+from aigq.as_of import as_of_option, resolve_snapshot
 from aigq.settings import Home, UserError
 
 
 # Unknown options pass: a query may begin with a comment, which looks like one.
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("query")
+@as_of_option
 @click.option(
     "--format",
     "output",
@@ -26,10 +28,15 @@ from aigq.settings import Home, UserError
     default="table",
     show_default=True,
 )
-def command(query: str, output: str) -> None:
+def command(query: str, as_of: str | None, output: str) -> None:
     """Run QUERY, one statement that reads; tables are SCHEMA.TABLE, e.g. labels.label_lists."""
-    con = warehouse.connect(Home.from_environment(), read_only=True)
+    home = Home.from_environment()
+    con = warehouse.connect(home, read_only=True)
     try:
+        if as_of is not None:
+            snapshot = resolve_snapshot(con, as_of)
+            con.close()
+            con = warehouse.connect(home, read_only=True, snapshot=snapshot)
         _refuse_changes(con, query)
         relation = con.sql(query)
         if output == "table":

@@ -21,6 +21,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from aigq import jobs, models, warehouse
+from aigq.as_of import as_of_option
 from aigq.context import PROMPT_STYLES, Context
 from aigq.lists import ParsedList
 from aigq.settings import Home, UserError
@@ -48,13 +49,20 @@ _CHUNK_LISTS = 1024
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sampled lists.")
 @engine_option
+@as_of_option
 @click.option(
     "--max-tokens",
     type=click.IntRange(min=1),
     help="Longest list in tokens. [default: as in the model's training]",
 )
 def command(
-    model: str, instances: int, lists: int, seed: int, engine: str, max_tokens: int | None
+    model: str,
+    instances: int,
+    lists: int,
+    seed: int,
+    engine: str,
+    as_of: str | None,
+    max_tokens: int | None,
 ) -> None:
     """Generate the lists that evaluation needs and the lake lacks."""
     home = Home.from_environment()
@@ -68,7 +76,7 @@ def command(
         "engine": engine,
         **asdict(direct.sampling),
     }
-    with jobs.job(home, "generate lists", parameters) as run, direct:
+    with jobs.job(home, "generate lists", parameters, as_of=as_of) as run, direct:
         generate_lists(run, direct, instances=instances, lists=lists, seed=seed)
 
 

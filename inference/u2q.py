@@ -21,6 +21,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from aigq import features, jobs, models, warehouse
+from aigq.as_of import as_of_option
 from aigq.context import Context
 from aigq.settings import Home, UserError
 from inference.direct import DirectModel
@@ -42,6 +43,7 @@ _BUILT = ("meta.shop", "behavior.behaviors", "features.user_profile", "features.
     help="The moment the lists are for, ISO 8601 (UTC where it names no zone); only behaviours"
     " before it are seen. [default: just after the shop's newest event]",
 )
+@as_of_option
 @click.option(
     "--max-tokens",
     type=click.IntRange(min=1),
@@ -53,6 +55,7 @@ def command(
     model: str,
     engine: str,
     now: str | None,
+    as_of: str | None,
     max_tokens: int | None,
 ) -> None:
     """Generate users' lists and serve them."""
@@ -70,7 +73,7 @@ def command(
         "engine": engine,
         "max_tokens": direct.sampling.max_tokens,
     }
-    with jobs.job(home, "generate u2q", parameters) as run, direct:
+    with jobs.job(home, "generate u2q", parameters, as_of=as_of) as run, direct:
         generate_u2q(run, direct, store, users, moment)
 
 

@@ -57,6 +57,8 @@ def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator
     The same identity finds the interrupted run again, with its snapshot, also when the lake has
     moved on since. Raises :class:`UserError` while another process trains in it.
     """
+    if run.is_as_of:
+        identity = {**identity, "as_of": run.snapshot_read}
     text = json.dumps(identity, sort_keys=True, default=str)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = models.work_dir(run.home, name, key)

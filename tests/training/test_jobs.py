@@ -93,6 +93,27 @@ def test_sft_learns_and_is_published(home, extra):
     )
 
 
+def test_training_as_of_an_old_snapshot_reads_exactly_its_rows(home):
+    steps = ["--steps", "6", "--learning-rate", "5e-3"]
+    assert aigq(*SFT, *steps).exit_code == 0
+    (first,) = models.versions(home, "direct")
+
+    def move_on(con) -> None:
+        con.execute("DELETE FROM lake.samples.samples_direct WHERE user_id < 'u2'")
+        con.execute("UPDATE lake.samples.samples_direct SET labels = ['something else']")
+
+    warehouse.write(home, move_on)
+    again = aigq(*SFT, *steps, "--as-of", str(first.manifest["snapshot"]))
+    assert again.exit_code == 0, again.output
+    assert aigq(*SFT, *steps).exit_code == 0
+    _, second, third = models.versions(home, "direct")
+    weights = [load(model)[0].state_dict() for model in (first, second, third)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+    assert second.manifest["snapshot"] == first.manifest["snapshot"]
+    assert second.manifest["metrics"] == first.manifest["metrics"]
+
+
 def test_a_checkpoint_by_path_gets_the_special_tokens(home, tmp_path):
     # A plain checkpoint from elsewhere: no special token, no padding token, spare rows, bf16.
     from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers

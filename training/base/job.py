@@ -16,6 +16,7 @@ import click
 from pydantic import Field
 
 from aigq import jobs
+from aigq.as_of import as_of_option
 from aigq.settings import Home, recipe_path, settings_options
 from training.settings import TrainSettings
 
@@ -42,13 +43,16 @@ class BaseSettings(TrainSettings):
 
 @click.command("base")
 @click.option("--recipe", default="tiny", show_default=True, help="Recipe name or YAML file.")
+@as_of_option
 @settings_options(BaseSettings)
-def command(recipe: str, **options: Any) -> None:
+def command(recipe: str, as_of: str | None, **options: Any) -> None:
     """Train a small language model on the shop's own text and publish it as `base`."""
     path = recipe_path("training/base", recipe)
     settings = BaseSettings.load(path, options)
     home = Home.from_environment()
-    with jobs.job(home, "train base", {"recipe": path.stem, **settings.model_dump()}) as run:
+    with jobs.job(
+        home, "train base", {"recipe": path.stem, **settings.model_dump()}, as_of=as_of
+    ) as run:
         train_base(run, settings, recipe=path.stem)
 
 

@@ -16,6 +16,7 @@ import click
 import pyarrow as pa
 
 from aigq import embeddings, jobs, models, warehouse
+from aigq.as_of import as_of_option
 from aigq.lists import merge_lists
 from aigq.settings import Home, UserError
 from training.evaluate import report
@@ -58,22 +59,33 @@ BASELINES = ("popularity", "co_click", "own_recent")
     help="Lists per instance and model: one greedy, the others sampled, merged to reach K.",
 )
 @click.option("--engine", help="Passed on to `aigq generate lists`.")
+@as_of_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of sampling and bootstrap.")
 def command(
-    references: tuple[str, ...], instances: int, lists: int, engine: str | None, seed: int
+    references: tuple[str, ...],
+    instances: int,
+    lists: int,
+    engine: str | None,
+    as_of: str | None,
+    seed: int,
 ) -> None:
     """Measure models on the test user-days beside the baselines."""
     home = Home.from_environment()
     found = list(dict.fromkeys(models.resolve(home, reference) for reference in references))
+    passed_on = [("--instances", instances), ("--lists", lists), ("--seed", seed)]
+    passed_on += [("--engine", engine), ("--as-of", as_of)]
+    options = [
+        text for name, value in passed_on if value is not None for text in (name, str(value))
+    ]
     for model in found:
-        _have_lists_generated(home, model, instances, lists, engine, seed)
+        _have_lists_generated(home, model, options)
     parameters = {
         "models": [f"{m.name}@{m.version}" for m in found],
         "instances": instances,
         "lists": lists,
         "seed": seed,
     }
-    with jobs.job(home, "evaluate", parameters) as run:
+    with jobs.job(home, "evaluate", parameters, as_of=as_of) as run:
         versions = [(name, "sql") for name in BASELINES] + [(m.name, m.version) for m in found]
         result = evaluate(run, versions, instances=instances, lists=lists, seed=seed)
         _store(run, versions, result.estimates)
@@ -87,14 +99,10 @@ def command(
         click.echo(report.table(result))
 
 
-def _have_lists_generated(
-    home: Home, model: models.Model, instances: int, lists: int, engine: str | None, seed: int
-) -> None:
+def _have_lists_generated(home: Home, model: models.Model, options: list[str]) -> None:
     """The door between the rooms is the command line: training never imports inference."""
     call = [sys.executable, "-m", "aigq.cli", "generate", "lists"]
-    call += ["--home", str(home.root), "--model", f"{model.name}@{model.version}"]
-    call += ["--instances", str(instances), "--lists", str(lists), "--seed", str(seed)]
-    call += ["--engine", engine] if engine else []
+    call += ["--home", str(home.root), "--model", f"{model.name}@{model.version}", *options]
     done = subprocess.run(call, check=False)
     if done.returncode != 0:
         raise UserError(f"`aigq generate lists` failed for {model.name}@{model.version}")
@@ -125,19 +133,26 @@ def evaluate(
 ) -> Result:
     """Measure each (model, version) on the first ``instances`` test user-days.
 
-    The lake is read as of the run's snapshot, which holds the lists generated before the run.
+    Instances, baselines and categories are read as of the run's snapshot; the models' lists, which
+    may have been generated long after it, as of the run's beginning.
     """
     con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
+    lists_con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_begun)
     try:
         chosen = load_instances(con, instances)
         (is_replayed,) = con.execute(
             "SELECT bool_or(is_replayed) FROM lake.samples.test_user_days"
         ).fetchone()
         true_queries = load_true_queries(con)
-        ranked, present = load_candidates(con, [i.instance_id for i in chosen], versions, lists)
+        ids = [i.instance_id for i in chosen]
+        baselines = [version for version in versions if version[1] == "sql"]
+        generated = [version for version in versions if version[1] != "sql"]
+        ranked, present = load_candidates(lists_con, ids, generated, lists)
+        ranked |= load_candidates(con, ids, baselines, lists)[0]
         category = placed_by_clicks(con)
     finally:
         con.close()
+        lists_con.close()
     run.read("lake.samples.test_user_days", len(chosen))
     run.read("lake.eval.lists", sum(len(c) for lists_ in ranked.values() for c in lists_.values()))
 

@@ -17,6 +17,7 @@ import click
 from pydantic import Field
 
 from aigq import jobs, models
+from aigq.as_of import as_of_option
 from aigq.context import SPECIAL_TOKENS
 from aigq.settings import Home, UserError, recipe_path, settings_options
 from training.settings import TrainSettings
@@ -58,13 +59,16 @@ class BaseModel:
 @click.option(
     "--recipe", default="direct-tiny", show_default=True, help="Recipe name or YAML file."
 )
+@as_of_option
 @settings_options(SftSettings)
-def command(recipe: str, **options: Any) -> None:
+def command(recipe: str, as_of: str | None, **options: Any) -> None:
     """Train a language model to write a user's ordered query list."""
     path = recipe_path("training/il_sft", recipe)
     settings = SftSettings.load(path, options)
     home = Home.from_environment()
-    with jobs.job(home, "train sft", {"recipe": path.stem, **settings.model_dump()}) as run:
+    with jobs.job(
+        home, "train sft", {"recipe": path.stem, **settings.model_dump()}, as_of=as_of
+    ) as run:
         train_sft(run, settings, recipe=path.stem)
 
 

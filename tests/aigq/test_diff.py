@@ -1,0 +1,115 @@
+"""`aigq diff` against changes made by hand, and against any two states."""
+
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aigq import warehouse
+from aigq.cli import main
+from aigq.diff import compare, grain
+
+
+def write(home, *statements: str) -> int:
+    def work(con) -> None:
+        for statement in statements:
+            con.execute(statement)
+
+    warehouse.write(home, work)
+    with warehouse.connect(home, read_only=True) as con:
+        return warehouse.current_snapshot(con)
+
+
+def diff(*arguments: str):
+    return CliRunner().invoke(main, ["diff", *arguments])
+
+
+def test_added_removed_and_changed_rows_by_hand(home):
+    old = write(
+        home,
+        "INSERT INTO lake.raw.items (item_id, title, price, tags) VALUES"
+        " ('i1', 'Tent', 5, ['a']), ('i2', 'Lamp', NULL, NULL), ('i3', 'Rope', 1, []),"
+        " ('i4', 'Map', 2, NULL)",
+    )
+    new = write(
+        home,
+        "DELETE FROM lake.raw.items WHERE item_id = 'i1'",
+        "UPDATE lake.raw.items SET title = 'Big lamp', price = 7 WHERE item_id = 'i2'",
+        "UPDATE lake.raw.items SET price = NULL WHERE item_id = 'i3'",
+        "INSERT INTO lake.raw.items (item_id, title) VALUES ('i5', 'Axt für 木')",
+    )
+    write(home, "DELETE FROM lake.raw.items")
+    result = diff("raw.items", "--from", str(old), "--to", str(new), "--rows", "1")
+    lines = result.output.splitlines()
+    assert lines[:7] == [
+        f"raw.items, snapshot {old} to {new}, by item_id",
+        "added              1 rows",
+        "removed            1 rows",
+        "changed            2 rows",
+        "same               1 rows",
+        "  price differs in 2 rows",
+        "  title differs in 1 rows",
+    ]
+    assert [line.split()[0] for line in lines[7:]] == ["added", "removed", "was", "is"]
+    assert '"title": "Axt für 木"' in lines[7]
+    assert '"title": "Tent"' in lines[8]
+    assert '"title": "Lamp"' in lines[9] and '"title": "Big lamp"' in lines[10]
+    # Until now by default.
+    assert "removed            4 rows" in diff("raw.items", "--from", str(old)).output
+
+
+ROWS = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from([None, 1, 2]))
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(before=ROWS, after=ROWS)
+def test_any_two_states(home, before, after):
+    snapshots = []
+    for state in (before, after):
+        values = ", ".join(f"('{k}', {'NULL' if v is None else v})" for k, v in state.items())
+        inserts = [f"INSERT INTO lake.raw.items (item_id, price) VALUES {values}"] if state else []
+        snapshots.append(write(home, "DELETE FROM lake.raw.items", *inserts))
+    with warehouse.connect(home, read_only=True) as con:
+        found = compare(con, "raw.items", ["item_id"], *snapshots, rows=9)
+    both = before.keys() & after.keys()
+    changed = {k for k in both if before[k] != after[k]}
+    assert found["added"] == len(after.keys() - before.keys())
+    assert found["removed"] == len(before.keys() - after.keys())
+    assert found["changed"] == len(changed)
+    assert found["same"] == len(both - changed)
+    assert found["changed_columns"] == ({"price": len(changed)} if changed else {})
+    shown = {(label, row["item_id"], row["price"]) for label, row in found["examples"]}
+    assert shown == (
+        {("added", k, after[k]) for k in after.keys() - before.keys()}
+        | {("removed", k, before[k]) for k in before.keys() - after.keys()}
+        | {("was", k, before[k]) for k in changed}
+        | {("is", k, after[k]) for k in changed}
+    )
+
+
+def test_a_changed_set_of_columns_is_said(home):
+    old = write(home, "CREATE TABLE lake.raw.own AS SELECT 1 AS id, 2 AS a, 3 AS b")
+    new = write(home, "CREATE OR REPLACE TABLE lake.raw.own AS SELECT 1 AS id, 2 AS a, 4 AS c")
+    result = diff("raw.own", "--from", str(old), "--to", str(new), "--key", "id")
+    assert "same               1 rows\nnew columns: c\nlost columns: b\n" in result.output
+
+
+def test_what_cannot_be_compared_is_an_error(home):
+    old = write(home, "CREATE TABLE lake.raw.own AS SELECT 1 AS id, 2 AS a FROM range(2)")
+    for arguments, message in (
+        (["raw.own"], "raw.own: its grain is not known here; name its columns with --key"),
+        (["raw.own", "--key", "id"], "id do not name a row; several have id 1"),
+        (["raw.own", "--key", "x"], "raw.own has no column 'x' in both states"),
+        (["raw.none", "--key", "id"], "raw.none: Catalog Error"),
+        (["raw.own; x", "--key", "id"], "expected a table as SCHEMA.NAME"),
+        (["raw.own", "--key", "id", "--to", "999"], "no snapshot 999"),
+    ):
+        result = diff(*arguments, "--from", str(old))
+        assert result.exit_code == 1 and message in result.output, result.output
+
+
+def test_grains_are_those_that_dbt_tests():
+    assert grain("labels.label_lists") == ["session_id", "variant", "position"]
+    assert grain("samples.samples_direct") == ["session_id"]
+    assert grain("raw.hint_candidates") == ["request_id", "rank"]

@@ -1,0 +1,75 @@
+"""Expiry removes what no run refers to, and nothing else."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from click.testing import CliRunner
+
+from aigq import expire, jobs, warehouse
+from aigq.cli import main
+
+
+def replace_users(home, user: str) -> None:
+    sql = "INSERT INTO lake.raw.users (user_id) SELECT ? || i FROM range(2000) AS t (i)"
+
+    def work(con) -> None:
+        con.execute("DELETE FROM lake.raw.users")
+        con.execute(sql, [user])
+
+    warehouse.write(home, work)
+
+
+def states(home) -> dict[int, str]:
+    """The user of each state that can be read."""
+    with warehouse.connect(home, read_only=True) as con:
+        ids = con.execute(
+            "SELECT snapshot_id FROM ducklake_snapshots('lake') WHERE snapshot_id > 1"
+        ).fetchall()
+        sql = "SELECT min(user_id)[1] FROM raw.users AT (VERSION => {})"
+        return {i: con.execute(sql.format(i)).fetchone()[0] for (i,) in ids}
+
+
+def test_what_runs_refer_to_stays(home):
+    for user in "abcd":
+        replace_users(home, user)
+    with jobs.job(home, "reader", {}) as run:
+        for user in "efgh":
+            replace_users(home, user)
+    for user in "ijk":
+        replace_users(home, user)
+    before = states(home)
+    assert set(before.values()) >= set("abcdefghijk")
+    dry = CliRunner().invoke(main, ["expire", "--older-than-days", "0", "--dry-run"])
+    assert states(home) == before
+    result = CliRunner().invoke(main, ["expire", "--older-than-days", "0"])
+    assert result.exit_code == 0, result.output
+    after = states(home)
+    assert set(after.values()) == set("dhk"), "what the run read, what it left, and the newest"
+    assert all(after[i] == before[i] for i in after.keys() & before.keys())
+    with warehouse.connect(home, read_only=True) as con:
+        (metrics,) = con.execute(
+            "SELECT metrics FROM lake.meta.runs WHERE job = 'expire'"
+        ).fetchone()
+    assert json.loads(metrics)["files_removed"] == 0, "a query that is running may still need them"
+    assert f"would remove {json.loads(metrics)['snapshots_removed']:,} snapshots" in dry.output
+    assert run.snapshot_read in after
+
+
+def test_files_go_after_their_grace(home, monkeypatch):
+    for user in "abc":
+        replace_users(home, user)
+    files = {p for p in home.lake_data.rglob("*.parquet") if "users" in str(p)}
+    monkeypatch.setattr(expire, "_GRACE", timedelta(seconds=-60))
+    with jobs.job(home, "expire", {}) as run:
+        expire.expire(run, datetime.now(UTC) + timedelta(days=1))
+    left = {p for p in home.lake_data.rglob("*.parquet") if "users" in str(p)}
+    assert run.metrics["files_removed"] > 0 and left < files
+    assert "c" in states(home).values()
+
+
+def test_young_snapshots_stay(home):
+    replace_users(home, "a")
+    replace_users(home, "b")
+    before = states(home)
+    assert CliRunner().invoke(main, ["expire"]).exit_code == 0
+    assert before.items() <= states(home).items()
