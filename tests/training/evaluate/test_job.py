@@ -117,3 +117,31 @@ def test_what_is_committed_meanwhile_is_not_read(shop, monkeypatch):
 
     monkeypatch.setattr(job, "evaluate", overtaken)
     assert "2 test user-days" in evaluate("direct")
+
+
+def test_as_of_an_old_state_with_lists_that_came_later(shop, rows_of):
+    """Instances and baselines are the old ones; the models' lists were generated afterwards."""
+    evaluate("direct")
+    (old,) = rows_of(shop, "SELECT run_id FROM meta.runs WHERE job = 'evaluate'")
+    metrics = (
+        "SELECT model, value FROM eval.metrics WHERE metric = 'query_hr' AND k = 1"
+        " AND slice = 'all' AND model IN ('direct', 'popularity') ORDER BY model"
+    )
+    assert [r["value"] for r in rows_of(shop, metrics)] == [0.0, 0.0]
+
+    def move_on(con):
+        # The model writes the first day's true query; later days ask for what popularity has.
+        con.execute(
+            "UPDATE lake.eval.all_lists SET query_text = 'rare ' || instance_id[2]"
+            " WHERE model = 'direct'"
+        )
+        con.execute("UPDATE lake.samples.test_user_days SET true_queries = ['tent']")
+
+    warehouse.write(shop, move_on)
+    evaluate("direct")
+    assert [r["value"] for r in rows_of(shop, metrics)] == [0.0, 1.0]
+    result = CliRunner().invoke(
+        main, ["evaluate", "--instances", "2", "--lists", "1", "--as-of", old["run_id"]]
+    )
+    assert result.exit_code == 0, result.output
+    assert [r["value"] for r in rows_of(shop, metrics)] == [1.0, 0.0]
