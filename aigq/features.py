@@ -3,6 +3,7 @@
 ``python -m aigq.features`` prints the ``feast`` command line of the shop in AIGQ_HOME.
 """
 
+import os
 import shlex
 import warnings
 from collections.abc import Mapping
@@ -21,13 +22,20 @@ _PUSH_ROWS = 20_000
 
 def config_path(home: Home) -> Path:
     """``feature_store.yaml`` of ``home``: the checked-in one for ./data of the checkout, else one
-    with that home's paths, written to ``online/``."""
+    with that home's paths, written to ``online/``.
+
+    Where ``AIGQ_REDIS`` is set (Feast's connection string: ``host:port[,option=value ...]``), the
+    online store is that Redis.
+    """
     checked_in = REPOSITORY / "feature_store.yaml"
-    if home.root.resolve() == (PROJECT_ROOT / "data").resolve():
+    redis = os.environ.get("AIGQ_REDIS")
+    if home.root.resolve() == (PROJECT_ROOT / "data").resolve() and not redis:
         return checked_in
     config = yaml.safe_load(checked_in.read_text(encoding="utf-8"))
     config["registry"] = str(home.online / "registry.db")
     config["online_store"]["path"] = str(home.online / "online_store.db")
+    if redis:
+        config["online_store"] = {"type": "redis", "connection_string": redis}
     text = yaml.safe_dump(config, sort_keys=False)
     path = home.online / "feature_store.yaml"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
