@@ -1,12 +1,14 @@
 """The feature tables and the parquet files that Feast reads."""
 
 from collections import Counter
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import duckdb
+import pandas as pd
 import pytest
 
+from aigq import features
 from aigq.text import normalize_query
 
 MICROSECOND = timedelta(microseconds=1)
@@ -124,3 +126,47 @@ def test_query_stats_are_counts_of_days(random_shop, rows_of):
     assert sum(r["hint_clicks_30d"] for (_, at), r in found.items() if at == known_at) == sum(
         n for (_, d), n in clicked.items() if d <= last_day
     )
+
+
+def test_historical_features_are_the_contexts_that_sql_made(random_shop, rows_of, run_feast):
+    """Point in time: Feast joins by time alone, the samples were made by SQL from the log."""
+    home, reference = random_shop
+    run_feast(home, "apply")
+    last_day = max(reference.day(e["occurred_at"]) for e in reference.raw["events"])
+    samples = [
+        row
+        for table in ("samples_direct", "samples_think", "test_user_days")
+        for row in rows_of(home, f"from samples.{table}")
+        if row["session_date"] > last_day - timedelta(days=2)
+    ]
+    assert len(samples) > 30
+    wanted = pd.DataFrame(
+        {
+            "user_id": [row["user_id"] for row in samples],
+            "event_timestamp": pd.to_datetime([row["session_start_at"] for row in samples]),
+            "place": range(len(samples)),
+        }
+    )
+    store = features.open_store(home)
+    found = store.get_historical_features(
+        entity_df=wanted, features=store.get_feature_service("direct_context")
+    ).to_df()
+    assert len(found) == len(samples)
+    for row in found.to_dict("records"):
+        sample = samples[row["place"]]
+        keys = row["content_keys"]
+        context = [] if keys is None or keys is pd.NA else list(keys)
+        assert context == [b["content_key"] for b in sample["behaviors"]]
+        if context:
+            assert list(row["content_texts"]) == [b["content_text"] for b in sample["behaviors"]]
+            assert list(row["actions"]) == [b["action"] for b in sample["behaviors"]]
+            days = [
+                reference.day(datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(us)))
+                for us in row["occurred_at_us"]
+            ]
+            assert [(sample["session_date"] - day).days for day in days] == [
+                b["days_ago"] for b in sample["behaviors"]
+            ]
+        for name in ("age_band", "gender", "region"):
+            known = row[name] if isinstance(row[name], str) else None
+            assert known == sample[name] or not context
