@@ -15,6 +15,7 @@ import click
 
 from aigq import models, warehouse
 from aigq.settings import PROJECT_ROOT, Home, UserError
+from aigq.tables import RAW_TABLES
 
 _MARK = ".demo"
 
@@ -37,7 +38,7 @@ def _steps(home: Home):
     landing = str(home.landing)
     yield "A made-up shop writes its logs", [["aigq", "simulate", "--out", landing]]
     yield "The logs go into the lake", [["aigq", "ingest", landing]]
-    yield "SQL makes sessions, labels, samples, features", [["dbt", "--quiet", "build"]]
+    yield "SQL makes sessions, labels, samples, features", [["dbt", "build"]]
     yield "Feast serves the features", lambda: _feast(home)
     yield (
         "A small language model learns the shop's own text",
@@ -102,12 +103,25 @@ def _three_users(home: Home) -> list[str]:
 def _only_a_demo_home(home: Home) -> None:
     """Refuse to pour a made-up shop into a real one's lake."""
     mark = home.root / _MARK
-    if home.catalog.exists() and not mark.exists():
+    if home.catalog.exists() and not mark.exists() and _has_rows(home):
         raise UserError(
             f"{home.root} holds a shop that is not the demo's; run AIGQ_HOME=elsewhere make demo"
         )
     home.root.mkdir(parents=True, exist_ok=True)
     mark.touch()
+
+
+def _has_rows(home: Home) -> bool:
+    """Whether anything was ingested: any dbt or aigq command creates an empty lake."""
+    con = warehouse.connect(home, read_only=True)
+    try:
+        return any(
+            con.execute(f"SELECT 1 FROM lake.{table} LIMIT 1").fetchone()
+            for table in RAW_TABLES
+            if warehouse.table_exists(con, table)
+        )
+    finally:
+        con.close()
 
 
 def _run(command: list[str]) -> None:

@@ -97,6 +97,8 @@ class Settings(BaseModel):
                 if key not in cls.model_fields:
                     raise UserError(f"{recipe}: unknown setting {key!r}{_nearest(str(key), cls)}")
         given = {k: v for k, v in (overrides or {}).items() if v is not None}
+        # What a recipe sets can be unset: --muon-learning-rate none.
+        given = {k: None if v == "none" else v for k, v in given.items()}
         values |= given
         try:
             return cls(**values)

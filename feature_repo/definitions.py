@@ -19,6 +19,7 @@ Every .py file in this folder is imported by `feast apply`: no scripts and no te
 """
 
 import os
+import sys
 from pathlib import Path
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource
@@ -26,8 +27,24 @@ from feast.types import Array, Float64, Int64, String
 from feast.value_type import ValueType
 
 # A relative AIGQ_HOME counts from the repository root: Feast changes into this folder.
-_HOME = Path(__file__).resolve().parent.parent / (os.environ.get("AIGQ_HOME") or "data")
+_ROOT = Path(__file__).resolve().parent.parent
+_HOME = (_ROOT / (os.environ.get("AIGQ_HOME") or "data")).resolve()
 _FEATURES = _HOME / "features"
+
+
+def _configured_home() -> Path:
+    """The home whose registry the `feast` command line at work writes to."""
+    for option, value in zip(sys.argv, sys.argv[1:], strict=False):
+        if option in ("-f", "--feature-store-yaml"):
+            return (_ROOT / value).resolve().parent.parent
+    return (_ROOT / "data").resolve()
+
+
+if _configured_home() != _HOME:
+    raise SystemExit(
+        f"feature_repo: AIGQ_HOME is {_HOME}, but this command configures {_configured_home()}:"
+        " use the command that `python -m aigq.features` prints"
+    )
 
 if not (_FEATURES / "user_behaviors.parquet").is_file():
     raise SystemExit(

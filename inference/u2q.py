@@ -7,7 +7,8 @@
 A list belongs to a user, a model version and the moment it is for (``generated_at``, ``--now``).
 Lists are committed in chunks, then pushed; started again with the same model and moment, the job
 writes the lists that are missing and pushes what the lake has, so a run killed anywhere is healed.
-A list whose context late rows have changed since is missing, too; the newer run's list counts.
+A list whose context late rows have changed since is missing, too, and so is one that another
+model's has replaced; the newest run's list counts.
 The online store gets each user's newest list by ``generated_at``. A malformed list is counted and
 written nowhere: the user keeps the list that was there.
 """
@@ -26,7 +27,7 @@ from aigq.context import Context
 from aigq.settings import Home, UserError
 from inference.direct import DirectModel
 from inference.engines import engine_option
-from inference.u2q_contexts import earlier_lists, read_contexts, same_context
+from inference.u2q_contexts import earlier_lists, known_runs, read_contexts, same_context
 
 _CHUNK_USERS = 1024
 _BUILT = ("meta.shop", "behavior.behaviors", "features.user_profile", "features.u2q")
@@ -89,20 +90,20 @@ def generate_u2q(
         chosen = _everyone(con, moment) if users is None else _known(con, users)
         click.echo(f"lists as of {moment:%Y-%m-%d %H:%M:%S %Z} for {len(chosen):,} users", err=True)
         read_contexts(con, chosen, moment)
+        known = known_runs(run.home, direct, moment)
         earlier = earlier_lists(run.home, direct, moment)
         there = same_context(run.home, con, direct, moment, earlier)
         pushed = _push(run.home, store, there)
         written = 0
         if len(there) < len(chosen):
             direct.start()
-        known_runs = sorted(set(earlier.values()))
         with tqdm(total=len(chosen), initial=len(there), unit=" users", desc="u2q") as bar:
             for chunk in _chunks(con, there):
                 contexts = [Context.from_row(row) for row in chunk]
                 lists = direct.generate(contexts, [[None]] * len(chunk))
                 rows = _rows(run, direct, moment, chunk, [of_user[0].queries for of_user in lists])
                 written += warehouse.write(
-                    run.home, lambda lake, rows=rows: _insert(lake, rows, known_runs)
+                    run.home, lambda lake, rows=rows: _insert(lake, rows, known)
                 )
                 pushed += _push(run.home, store, [row["user_id"] for row in chunk])
                 bar.update(len(chunk))
@@ -198,10 +199,10 @@ def _rows(run: jobs.Run, direct: DirectModel, moment: datetime, chunk, lists) ->
     )
 
 
-def _insert(con, rows: pa.Table, known_runs: list[str]) -> int:
-    """Add ``rows``. ``known_runs``: those whose lists this run found and may overrule."""
+def _insert(con, rows: pa.Table, known: list[str]) -> int:
+    """Add ``rows``. ``known``: the runs whose lists this run found and may overrule."""
     con.register("new_rows", rows)
-    con.register("known_runs", pa.table({"run_id": pa.array(known_runs, "str")}))
+    con.register("known_runs", pa.table({"run_id": pa.array(known, "str")}))
     # Not again what another run of the same model and moment wrote meanwhile.
     return con.execute(
         """

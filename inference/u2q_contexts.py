@@ -53,18 +53,36 @@ def read_contexts(con, users: list[str], moment: datetime) -> None:
 
 
 def earlier_lists(home: Home, direct: DirectModel, moment: datetime) -> dict[str, str]:
-    """Run id of the newest list of each user that has one of this model version and moment."""
+    """Run id of the list of each user whose newest for this moment is of this model version.
+
+    A list that another version's has replaced since is missing: who asks for an older model again
+    wants its lists served.
+    """
     con = warehouse.connect(home, read_only=True)
     try:
         return dict(
             con.execute(
-                "SELECT user_id, max(run_id) FROM lake.serving.u2q_runs"
-                " WHERE model_version = ? AND generated_at = ? GROUP BY user_id",
-                [direct.model.version, moment],
+                "SELECT user_id, max(run_id) FROM lake.serving.u2q_runs WHERE generated_at = ?"
+                " GROUP BY user_id HAVING arg_max(model_version, run_id) = ?",
+                [moment, direct.model.version],
             ).fetchall()
         )
     finally:
         con.close()
+
+
+def known_runs(home: Home, direct: DirectModel, moment: datetime) -> list[str]:
+    """The runs that wrote lists of this model version and moment so far."""
+    con = warehouse.connect(home, read_only=True)
+    try:
+        runs = con.execute(
+            "SELECT DISTINCT run_id FROM lake.serving.u2q_runs"
+            " WHERE model_version = ? AND generated_at = ?",
+            [direct.model.version, moment],
+        ).fetchall()
+    finally:
+        con.close()
+    return [run_id for (run_id,) in runs]
 
 
 def same_context(

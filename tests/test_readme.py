@@ -18,7 +18,7 @@ def blocks(language: str) -> list[str]:
 
 def run(script: str, interpreter: list[str], home: Path) -> str:
     """Run ``script`` with the README's data home moved to ``home``; returns what it printed."""
-    script = script.replace("data/small", str(home)).replace("sqlite:data/", f"sqlite:{home}/")
+    script = script.replace("data/small", str(home))
     environment = {k: v for k, v in os.environ.items() if k != "AIGQ_HOME"}
     environment |= {
         "AIGQ_HOME": str(home),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator
     """The workspace of the training that ``identity`` (settings, base model, ...) describes.
 
     The same identity finds the interrupted run again, with its snapshot, also when the lake has
-    moved on since. Raises :class:`UserError` while another process trains in it.
+    moved on since; a run that failed before its first checkpoint is forgotten. Raises
+    :class:`UserError` while another process trains in it.
     """
     if run.is_as_of:
         identity = {**identity, "as_of": run.snapshot_read}
@@ -86,7 +88,14 @@ def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator
             partial.write_text(json.dumps(values))
             partial.replace(pinned)
         run.metrics["snapshot"] = workspace.snapshot
-        yield workspace
+        try:
+            yield workspace
+        except Exception:
+            # Without a checkpoint there is nothing to resume: once what was wrong is mended, the
+            # next attempt reads the lake as it is then.
+            if not checkpoints(path):
+                pinned.unlink()
+            raise
 
 
 def already_published(home: Home, name: str, workspace: Workspace) -> models.Model | None:
@@ -95,6 +104,13 @@ def already_published(home: Home, name: str, workspace: Workspace) -> models.Mod
         if model.manifest.get("started_by") == workspace.started_by:
             return model
     return None
+
+
+def train_end(snapshot: "Snapshot", base: str | None = None) -> str:
+    """The end (ISO 8601, UTC) of the days that a model trained at ``snapshot`` has seen: of the
+    shop's training days there, or ``base``, its base model's, where that is later."""
+    (shop,) = snapshot.rows("SELECT train_end_at FROM lake.meta.shop")
+    return max(shop["train_end_at"].astimezone(UTC).isoformat(), base or "")
 
 
 class Snapshot:

@@ -80,11 +80,6 @@ def open_engine(name: str, checkpoint: Path, tokenizer: Any, *, max_length: int)
             return VllmEngine(checkpoint, tokenizer, max_length=max_length)
         except EngineUnavailable as reason:
             click.echo(f"vLLM cannot start here ({reason}): generating with transformers", err=True)
-    elif name != "transformers":
-        raise click.BadParameter(
-            f"{name!r} is none of vllm, transformers, or the http:// address of a server",
-            param_hint="--engine",
-        )
     from inference.engines.transformers import TransformersEngine
 
     return TransformersEngine(checkpoint, tokenizer)
@@ -97,9 +92,18 @@ def engine_option(command):
         default="vllm",
         show_default=True,
         metavar="ENGINE",
+        callback=_known_engine,
         help="vllm, transformers, or the http:// address of an OpenAI-compatible server. Where"
         " vllm cannot start, transformers generates.",
     )(command)
+
+
+def _known_engine(_ctx: click.Context, _parameter: click.Parameter, name: str) -> str:
+    if name in ("vllm", "transformers") or name.startswith(("http://", "https://")):
+        return name
+    raise click.BadParameter(
+        f"{name!r} is none of vllm, transformers, or the http:// address of a server"
+    )
 
 
 class Decoder:

@@ -1,12 +1,15 @@
 """The feature repository against the warehouse, and Feast's own commands as a user types them."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
 
 from aigq import features
-from aigq.settings import PROJECT_ROOT
+from aigq.settings import PROJECT_ROOT, Home
 
 FEAST_TYPE = {
     "VARCHAR": "String",
@@ -90,6 +93,21 @@ def test_apply_before_dbt_build_says_what_is_missing(tmp_path, make_home, run_fe
     assert result.returncode != 0
     assert f"no feature files in {home.features}: run `dbt build` first" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_one_shop_is_not_registered_as_another(served_shop, tmp_path):
+    """AIGQ_HOME says where the features are, -f whose registry is written."""
+    other = features.config_path(Home(tmp_path / "other"))
+    for options in ([], ["-f", str(other)]):
+        result = subprocess.run(
+            [sys.executable, "-m", "feast.cli.cli", "-c", "feature_repo", *options, "apply"],
+            cwd=PROJECT_ROOT,
+            env=os.environ | {"AIGQ_HOME": str(served_shop.root)},
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode != 0
+        assert "use the command that `python -m aigq.features` prints" in result.stderr
 
 
 def test_nothing_in_the_folder_but_definitions():

@@ -7,7 +7,9 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from aigq.context import fit_prompts
 from aigq.lists import parse_list
@@ -193,9 +195,11 @@ def test_without_vllm_installed(tiny_checkpoint, tokenizer, monkeypatch, capsys)
     assert "vLLM cannot start here (it is not installed)" in capsys.readouterr().err
 
 
-def test_unknown_engine(tiny_checkpoint, tokenizer):
-    with pytest.raises(Exception, match="'vlm' is none of vllm, transformers"):
-        engines.open_engine("vlm", tiny_checkpoint, tokenizer, max_length=160)
+def test_unknown_engine():
+    command = click.command()(engines.engine_option(lambda engine: None))
+    result = CliRunner().invoke(command, ["--engine", "vlm"])
+    assert result.exit_code == 2
+    assert "'vlm' is none of vllm, transformers" in result.output
 
 
 @pytest.mark.e2e

@@ -147,6 +147,18 @@ def test_the_newest_list_stays_online(shop, aigq, script, publish_tiny):
 
 
 @pytest.mark.torch
+def test_an_older_model_asked_for_again_is_served_again(shop, aigq, script, publish_tiny, rows_of):
+    """Rolling back: same moment, the model asked for last."""
+    script(("first", True), ("second", True), ("first", True), ("second", True))
+    publish_tiny(shop, "v2")
+    for model, text in (("v1", "first"), ("v2", "second"), ("v1", "first"), ("v2", "second")):
+        aigq("generate", "u2q", "--users", "u1", "--model", f"direct@{model}")
+        assert online(shop, "u1") == [text]
+        time.sleep(1)  # Run ids are ordered by second.
+    assert len(rows_of(shop, "SELECT DISTINCT run_id FROM serving.u2q_runs")) == 4
+
+
+@pytest.mark.torch
 def test_a_late_row_makes_its_users_list_anew(shop, aigq, script, rows_of):
     """The moment is the same, the context is not: the newer run's list counts."""
     script(*[("early", True)] * 5)

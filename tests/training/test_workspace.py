@@ -25,6 +25,26 @@ def test_interrupted_run_keeps_its_snapshot(own_home):
             assert already_published(own_home, "x", other) is None
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_is_forgotten(own_home):
+    with (
+        pytest.raises(UserError),
+        jobs.job(own_home, "train x", {}) as run,
+        open_workspace(run, "x", {}) as first,
+    ):
+        raise UserError("no tables yet")
+    with jobs.job(own_home, "train x", {}) as run, open_workspace(run, "x", {}) as second:
+        assert second.snapshot == run.snapshot_read > first.snapshot
+    with (
+        pytest.raises(UserError),
+        jobs.job(own_home, "train x", {}) as run,
+        open_workspace(run, "x", {"lr": 1}) as third,
+    ):
+        (third.path / "checkpoint-4").mkdir()
+        raise UserError("diverged")
+    with jobs.job(own_home, "train x", {}) as run, open_workspace(run, "x", {"lr": 1}) as fourth:
+        assert fourth == third
+
+
 def test_two_processes_do_not_share_a_workspace(own_home):
     with (
         jobs.job(own_home, "train x", {}) as run,

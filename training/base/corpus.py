@@ -64,6 +64,8 @@ _PROFILES = """
 select distinct age_band, gender, region
 from lake.behavior.behaviors
 inner join lake.raw.users using (user_id)
+cross join lake.meta.shop
+where occurred_at < train_end_at
 order by all
 """
 

@@ -68,7 +68,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
     from training.base.tokenizer import train_tokenizer
     from training.export import finish_published, publish, save_merged
     from training.trainer import heldout_loss, train
-    from training.workspace import Snapshot, already_published, open_workspace
+    from training.workspace import Snapshot, already_published, open_workspace, train_end
 
     identity = {"settings": settings.model_dump()}
     with open_workspace(run, "base", identity) as work:
@@ -76,6 +76,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
             return finish_published(run, work, published)
         with Snapshot(run.home, work.snapshot) as snapshot:
             shop = read_shop_text(snapshot, line_count=_MAX_LINES_READ, seed=settings.seed)
+            seen_until = train_end(snapshot)
         run.read("behavior.behaviors, distinct searches", len(shop.queries))
         run.read("items.item_texts", len(shop.items))
         run.read("samples.item_queries, items", len(shop.item_queries))
@@ -113,6 +114,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
                 "recipe": recipe,
                 "settings": settings.model_dump(),
                 "seed": settings.seed,
+                "train_end_at": seen_until,
                 "metrics": metrics,
             },
         )

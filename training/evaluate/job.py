@@ -11,12 +11,13 @@ import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import click
 import pyarrow as pa
 
 from aigq import embeddings, jobs, models, warehouse
-from aigq.as_of import as_of_option
+from aigq.as_of import as_of_option, resolve_snapshot
 from aigq.lists import merge_lists
 from aigq.settings import Home, UserError
 from training.evaluate import report
@@ -77,6 +78,7 @@ def command(
     options = [
         text for name, value in passed_on if value is not None for text in (name, str(value))
     ]
+    _require_unseen_days(home, found, as_of)
     for model in found:
         _have_lists_generated(home, model, options)
     parameters = {
@@ -97,6 +99,32 @@ def command(
             "is_replayed": result.is_replayed,
         }
         click.echo(report.table(result))
+
+
+def _require_unseen_days(home: Home, found: list[models.Model], as_of: str | None) -> None:
+    """Refuse to measure a model on days that it was trained on."""
+    con = warehouse.connect(home, read_only=True)
+    try:
+        snapshot = resolve_snapshot(con, as_of) if as_of else warehouse.current_snapshot(con)
+    finally:
+        con.close()
+    con = warehouse.connect(home, read_only=True, snapshot=snapshot)
+    try:
+        if not warehouse.table_exists(con, "samples.test_user_days"):
+            raise UserError("the lake has no samples.test_user_days: run `dbt build` first")
+        (first,) = con.execute(
+            "SELECT min(session_start_at) FROM lake.samples.test_user_days"
+        ).fetchone()
+    finally:
+        con.close()
+    for model in found:
+        seen_until = model.manifest.get("train_end_at")
+        if first and seen_until and first < datetime.fromisoformat(seen_until):
+            raise UserError(
+                f"{model.name}@{model.version} was trained on days until {seen_until}, the test"
+                f" user-days begin at {first.astimezone(UTC).isoformat()}: build with the --vars it"
+                " was trained with, or train it anew"
+            )
 
 
 def _have_lists_generated(home: Home, model: models.Model, options: list[str]) -> None:

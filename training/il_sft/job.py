@@ -49,10 +49,14 @@ class SftSettings(TrainSettings):
 
 @dataclass(frozen=True)
 class BaseModel:
-    """Where the starting weights come from; ``identity`` changes when they do."""
+    """Where the starting weights come from; ``identity`` changes when they do.
+
+    ``train_end_at``: the end of the shop's days they have seen, None for weights from elsewhere.
+    """
 
     source: str
     identity: str
+    train_end_at: str | None = None
 
 
 @click.command("sft")
@@ -79,7 +83,7 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
     from training.il_sft.samples import make_samples, read_rows
     from training.tokens import add_special_tokens
     from training.trainer import heldout_loss, train
-    from training.workspace import Snapshot, already_published, open_workspace
+    from training.workspace import Snapshot, already_published, open_workspace, train_end
 
     base = resolve_base(run.home, settings.base_model)
     identity = {"settings": settings.model_dump(), "base_model": base.identity}
@@ -90,6 +94,7 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
             rows = read_rows(
                 snapshot, settings.variant, limit=settings.max_samples, seed=settings.seed
             )
+            seen_until = train_end(snapshot, base.train_end_at)
         run.read(f"samples.samples_{settings.variant} at snapshot {work.snapshot}", len(rows))
         model, tokenizer, dtype = load_base(base)
         added = add_special_tokens(model, tokenizer, SPECIAL_TOKENS)
@@ -142,6 +147,7 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
                 "settings": settings.model_dump(),
                 "seed": settings.seed,
                 "base_model": base.identity,
+                "train_end_at": seen_until,
                 "added_tokens": len(added),
                 "prompt": {
                     "style": settings.prompt_style,
@@ -167,7 +173,9 @@ def resolve_base(home: Home, reference: str) -> BaseModel:
     if "/" in reference:
         return BaseModel(reference, reference)
     model = models.resolve(home, reference)
-    return BaseModel(str(model.path), f"{model.name}@{model.version}")
+    return BaseModel(
+        str(model.path), f"{model.name}@{model.version}", model.manifest.get("train_end_at")
+    )
 
 
 def load_base(base: BaseModel) -> tuple[Any, Any, Any]:

@@ -106,6 +106,8 @@ def make_samples(
         context = Context.from_row(row)
         contexts.append(at_day_start_of(context) if at_day_start else context)
     prompts = fit_prompts(contexts, tokenizer, style=prompt_style, max_tokens=max_prompt_tokens)
+    wanted = fit_prompts(contexts, tokenizer, style=prompt_style, max_tokens=1 << 20)
+    prompts_cut = sum(len(p) < len(w) for p, w in zip(prompts, wanted, strict=True))
     targets = encode_text(tokenizer, [render_list(row["labels"]) for row in rows])
 
     train: list[Example] = []
@@ -136,6 +138,7 @@ def make_samples(
         "samples_target_too_long": too_long,
         "samples_unlistable": samples_read - len(rows),
         "labels_unlistable": labels_unlistable,
+        "samples_context_cut": prompts_cut,
         "samples_replayed": sum(row["is_replayed"] for row in rows),
     }
     return Samples(train, heldout, counts)

@@ -25,6 +25,7 @@ def shop(home, monkeypatch):
             SELECT
                 'u' || i || ':2026-03-05' AS instance_id,
                 'u' || i AS user_id,
+                TIMESTAMPTZ '2026-03-05 00:00:00+00' AS session_start_at,
                 ['rare ' || i] AS true_queries,
                 [{'action': 'search', 'content_text': 'rope'}] AS behaviors,
                 true AS is_replayed
@@ -145,3 +146,12 @@ def test_as_of_an_old_state_with_lists_that_came_later(shop, rows_of):
     )
     assert result.exit_code == 0, result.output
     assert [r["value"] for r in rows_of(shop, metrics)] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(("end", "is_refused"), [("05T00:00:00", False), ("05T00:00:01", True)])
+def test_a_model_is_not_measured_on_days_it_has_seen(shop, end, is_refused):
+    manifest = {"train_end_at": f"2026-03-{end}+00:00"}
+    (shop.models / "direct" / VERSIONS[1] / "manifest.json").write_text(json.dumps(manifest))
+    result = CliRunner().invoke(main, ["evaluate", "--instances", "2", "--lists", "1"])
+    assert ("was trained on days until 2026-03-05T00:00:01+00:00" in result.output) == is_refused
+    assert result.exit_code == is_refused
