@@ -20,7 +20,7 @@ def resolve_snapshot(con: duckdb.DuckDBPyConnection, text: str) -> int:
 
     A run stands for the snapshot in which it ended. Raises :class:`UserError` for a snapshot that
     is not (or no longer) there, a run that is unknown, ambiguous or has not ended, and a time
-    before the first snapshot.
+    before the first snapshot or among expired ones.
     """
     text = text.strip()
     if text.isdecimal():
@@ -69,4 +69,12 @@ def _at(con: duckdb.DuckDBPyConnection, text: str) -> int:
     ).fetchone()
     if snapshot is None:
         raise UserError(f"{text}: the lake's first snapshot is of {first.astimezone(UTC)}")
+    (following,) = con.execute(
+        "SELECT min(snapshot_id) FROM ducklake_snapshots('lake') WHERE snapshot_id > ?", [snapshot]
+    ).fetchone()
+    if following is not None and following != snapshot + 1:
+        raise UserError(
+            f"{text}: states between snapshots {snapshot} and {following} were expired; name one of"
+            " the two"
+        )
     return snapshot

@@ -34,10 +34,17 @@ _FEATURES = _HOME / "features"
 
 def _configured_home() -> Path:
     """The home whose registry the `feast` command line at work writes to."""
-    for option, value in zip(sys.argv, sys.argv[1:], strict=False):
+    given = os.environ.get("FEAST_FS_YAML_FILE_PATH")
+    for option, value in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
         if option in ("-f", "--feature-store-yaml"):
-            return (_ROOT / value).resolve().parent.parent
-    return (_ROOT / "data").resolve()
+            given = value
+        elif option.startswith("--feature-store-yaml="):
+            given = option.partition("=")[2]
+    if not given:
+        return (_ROOT / "data").resolve()
+    # Feast has changed folders since: a relative path counts from where it was started.
+    paths = [_ROOT / given, Path(os.environ.get("PWD", ".")) / given]
+    return next((p for p in paths if p.exists()), paths[0]).resolve().parent.parent
 
 
 if _configured_home() != _HOME:

@@ -94,7 +94,7 @@ def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator
             # Without a checkpoint there is nothing to resume: once what was wrong is mended, the
             # next attempt reads the lake as it is then.
             if not checkpoints(path):
-                pinned.unlink()
+                pinned.unlink(missing_ok=True)
             raise
 
 

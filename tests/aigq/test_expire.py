@@ -3,10 +3,13 @@
 import json
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from click.testing import CliRunner
 
 from aigq import expire, jobs, warehouse
+from aigq.as_of import resolve_snapshot
 from aigq.cli import main
+from aigq.settings import UserError
 
 
 def replace_users(home, user: str) -> None:
@@ -53,6 +56,15 @@ def test_what_runs_refer_to_stays(home):
     assert json.loads(metrics)["files_removed"] == 0, "a query that is running may still need them"
     assert f"would remove {json.loads(metrics)['snapshots_removed']:,} snapshots" in dry.output
     assert run.snapshot_read in after
+    with (
+        warehouse.connect(home, read_only=True) as con,
+        pytest.raises(UserError, match=r"states between snapshots \d+ and \d+ were expired"),
+    ):
+        (at,) = con.execute(
+            "SELECT snapshot_time FROM ducklake_snapshots('lake') WHERE snapshot_id = ?",
+            [run.snapshot_read],
+        ).fetchone()
+        resolve_snapshot(con, (at + timedelta(milliseconds=1)).isoformat())
 
 
 def test_files_go_after_their_grace(home, monkeypatch):

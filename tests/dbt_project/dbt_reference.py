@@ -123,7 +123,7 @@ def random_job_rows(raw: dict[str, list[Row]], seed: int, zone: str) -> dict[str
             written["items"]["generated_texts"].append(
                 {
                     "item_id": f"i{item}",
-                    "item_text": rng.choice([f"{run_id}  {item}", f"text {item} ", " "]),
+                    "item_text": rng.choice([f"{run_id}  {item}", f"text {item} ", " \n"]),
                     "model_version": run_id,
                     "run_id": run_id,
                 }

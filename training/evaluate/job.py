@@ -5,6 +5,7 @@ Has the lists that are missing generated (``aigq generate lists``), then measure
 
     aigq evaluate --model direct                    # the newest direct model, 1,000 user-days
     aigq evaluate --model direct@VERSION --instances 500 --lists 8
+    aigq evaluate --as-of RUN                       # an old state: the report only, no eval.metrics
 """
 
 import subprocess
@@ -72,6 +73,8 @@ def command(
 ) -> None:
     """Measure models on the test user-days beside the baselines."""
     home = Home.from_environment()
+    # Once, for all that follows: a run's beginning may fit another run a moment later.
+    as_of = None if as_of is None else str(_snapshot(home, as_of))
     found = list(dict.fromkeys(models.resolve(home, reference) for reference in references))
     passed_on = [("--instances", instances), ("--lists", lists), ("--seed", seed)]
     passed_on += [("--engine", engine), ("--as-of", as_of)]
@@ -90,7 +93,8 @@ def command(
     with jobs.job(home, "evaluate", parameters, as_of=as_of) as run:
         versions = [(name, "sql") for name in BASELINES] + [(m.name, m.version) for m in found]
         result = evaluate(run, versions, instances=instances, lists=lists, seed=seed)
-        _store(run, versions, result.estimates)
+        if not run.is_as_of:  # eval.metrics is about the present.
+            _store(run, versions, result.estimates)
         path = report.write_json(run, result, parameters)
         run.wrote(str(path))
         run.metrics |= {
@@ -101,14 +105,17 @@ def command(
         click.echo(report.table(result))
 
 
-def _require_unseen_days(home: Home, found: list[models.Model], as_of: str | None) -> None:
-    """Refuse to measure a model on days that it was trained on."""
+def _snapshot(home: Home, as_of: str) -> int:
     con = warehouse.connect(home, read_only=True)
     try:
-        snapshot = resolve_snapshot(con, as_of) if as_of else warehouse.current_snapshot(con)
+        return resolve_snapshot(con, as_of)
     finally:
         con.close()
-    con = warehouse.connect(home, read_only=True, snapshot=snapshot)
+
+
+def _require_unseen_days(home: Home, found: list[models.Model], as_of: str | None) -> None:
+    """Refuse to measure a model on days that it was trained on."""
+    con = warehouse.connect(home, read_only=True, snapshot=int(as_of) if as_of else None)
     try:
         if not warehouse.table_exists(con, "samples.test_user_days"):
             raise UserError("the lake has no samples.test_user_days: run `dbt build` first")

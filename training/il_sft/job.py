@@ -9,6 +9,7 @@ the Direct context may be cut to the start of its day (``day_start_share``), bec
 made before a day's first action.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -169,7 +170,11 @@ def resolve_base(home: Home, reference: str) -> BaseModel:
         if not (path / "config.json").is_file():
             raise UserError(f"{path} holds no checkpoint: it has no config.json")
         newest = max(file.stat().st_mtime_ns for file in path.iterdir())
-        return BaseModel(str(path), f"{path.resolve()} ({newest})")
+        manifest = path / models.MANIFEST
+        seen_until = (
+            json.loads(manifest.read_text()).get("train_end_at") if manifest.exists() else None
+        )
+        return BaseModel(str(path), f"{path.resolve()} ({newest})", seen_until)
     if "/" in reference:
         return BaseModel(reference, reference)
     model = models.resolve(home, reference)

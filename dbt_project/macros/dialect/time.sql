@@ -33,6 +33,15 @@
     end
 {%- endmacro %}
 
+{# A row for each day from one to another, both included. #}
+{% macro each_day(first, last) %}
+    {{ return(adapter.dispatch('each_day')(first, last)) }}
+{% endmacro %}
+
+{% macro duckdb__each_day(first, last) -%}
+    cast(unnest(generate_series({{ first }}, {{ last }}, interval 1 day)) as date)
+{%- endmacro %}
+
 {# The moment one microsecond later: the earliest prediction that may see an event. #}
 {% macro just_after(moment) %}
     {{ return(adapter.dispatch('just_after')(moment)) }}

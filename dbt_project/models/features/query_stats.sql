@@ -9,8 +9,13 @@ with query_days as (
 shop as (
 
     select
-        last_event_at,
         {{ shop_date('last_event_at') }} as last_date,
+        -- Clicks may come after the newest event.
+        greatest(
+            last_event_at,
+            (select max(requested_at) from {{ ref('stg_hint_requests') }}),
+            (select max(clicked_at) from {{ ref('stg_hint_candidates') }})
+        ) as newest_at,
     from {{ ref('shop') }}
 
 ),
@@ -22,7 +27,7 @@ dates as (
         dates.stat_date,
         least(
             {{ day_start('cast(dates.stat_date + 1 as date)') }},
-            {{ just_after('shop.last_event_at') }}
+            {{ just_after('shop.newest_at') }}
         ) as event_timestamp,
     from (select distinct stat_date from query_days) as dates
     cross join shop
@@ -46,7 +51,8 @@ counted as (
     inner join query_days
         on
             query_days.stat_date <= dates.stat_date
-            and query_days.stat_date > dates.stat_date - {{ windows | max }}
+            -- A day more than counts: on the day that a query lapses it has zeros.
+            and query_days.stat_date >= dates.stat_date - {{ windows | max }}
     group by query_days.query_text, dates.event_timestamp
 
 ),

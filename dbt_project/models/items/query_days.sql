@@ -12,17 +12,30 @@ with searches as (
 ),
 
 -- Recorded requests only: nobody saw a replayed one.
-hints as (
+shown as (
 
     select
         candidates.query_text,
         {{ shop_date('requests.requested_at') }} as stat_date,
         0 as page_views,
         1 as hint_impressions,
-        case when candidates.clicked_at is null then 0 else 1 end as hint_clicks,
+        0 as hint_clicks,
     from {{ ref('stg_hint_candidates') }} as candidates
     inner join {{ ref('stg_hint_requests') }} as requests using (request_id)
     where candidates.is_displayed
+
+),
+
+clicked as (
+
+    select
+        query_text,
+        {{ shop_date('clicked_at') }} as stat_date,
+        0 as page_views,
+        0 as hint_impressions,
+        1 as hint_clicks,
+    from {{ ref('stg_hint_candidates') }}
+    where is_displayed and clicked_at is not null
 
 ),
 
@@ -34,7 +47,13 @@ final as (
         cast(sum(page_views) as bigint) as page_views,
         cast(sum(hint_impressions) as bigint) as hint_impressions,
         cast(sum(hint_clicks) as bigint) as hint_clicks,
-    from (select * from searches union all select * from hints)
+    from (
+        select * from searches
+        union all
+        select * from shown
+        union all
+        select * from clicked
+    )
     group by query_text, stat_date
 
 )

@@ -4,9 +4,10 @@ with counts as (
 
 ),
 
+-- Every day, also one of which nothing came in.
 dates as (
 
-    select distinct stat_date from counts
+    select {{ each_day('min(stat_date)', 'max(stat_date)') }} as stat_date from counts
 
 ),
 
@@ -65,7 +66,7 @@ judged as (
             when 'count'
                 then
                     (abs(value - baseline) - 3 * sqrt(baseline))
-                    / nullif(least(value, baseline), 0)
+                    / greatest(least(value, baseline), 1)
             else abs(value - baseline) / nullif(least(value, baseline), 0)
         end as distance,
         case kind when 'share' then 0.05 when 'count' then 1 else 0.2 end as warn_from,
