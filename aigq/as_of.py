@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import click
 import duckdb
 
-from aigq.settings import UserError
+from aigq import warehouse
+from aigq.settings import Home, UserError
 
 as_of_option = click.option(
     "--as-of",
@@ -38,6 +39,15 @@ def resolve_snapshot(con: duckdb.DuckDBPyConnection, text: str) -> int:
     if runs:
         raise UserError(f"several runs begin with {text!r}: {runs[0][0]}, {runs[1][0]} ...")
     return _at(con, text)
+
+
+def find_snapshot(home: Home, text: str) -> int:
+    """:func:`resolve_snapshot` in the lake of ``home``, on a connection of its own."""
+    con = warehouse.connect(home, read_only=True)
+    try:
+        return resolve_snapshot(con, text)
+    finally:
+        con.close()
 
 
 def _existing(con: duckdb.DuckDBPyConnection, snapshot: int, name: str) -> int:

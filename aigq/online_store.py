@@ -149,11 +149,6 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
             con.execute("PRAGMA synchronous = NORMAL")
         return self._conn
 
-    @staticmethod
-    def _get_db_path(config: Any) -> str:
-        path = config.online_store.path
-        return str(config.repo_path / path) if config.repo_path else path
-
 
 def _table_name(config: Any, table: Any) -> str:
     versioned = config.registry.enable_online_feature_view_versioning

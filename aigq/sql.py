@@ -13,7 +13,7 @@ import click
 import duckdb
 
 from aigq import warehouse
-from aigq.as_of import as_of_option, resolve_snapshot
+from aigq.as_of import as_of_option, find_snapshot
 from aigq.settings import Home, UserError
 
 
@@ -31,12 +31,9 @@ from aigq.settings import Home, UserError
 def command(query: str, as_of: str | None, output: str) -> None:
     """Run QUERY, one statement that reads; tables are SCHEMA.TABLE, e.g. labels.label_lists."""
     home = Home.from_environment()
-    con = warehouse.connect(home, read_only=True)
+    snapshot = None if as_of is None else find_snapshot(home, as_of)
+    con = warehouse.connect(home, read_only=True, snapshot=snapshot)
     try:
-        if as_of is not None:
-            snapshot = resolve_snapshot(con, as_of)
-            con.close()
-            con = warehouse.connect(home, read_only=True, snapshot=snapshot)
         _refuse_changes(con, query)
         relation = con.sql(query)
         if output == "table":

@@ -18,7 +18,7 @@ import click
 import pyarrow as pa
 
 from aigq import embeddings, jobs, models, warehouse
-from aigq.as_of import as_of_option, resolve_snapshot
+from aigq.as_of import as_of_option, find_snapshot
 from aigq.lists import merge_lists
 from aigq.settings import Home, UserError
 from training.evaluate import report
@@ -74,7 +74,7 @@ def command(
     """Measure models on the test user-days beside the baselines."""
     home = Home.from_environment()
     # Once, for all that follows: a run's beginning may fit another run a moment later.
-    as_of = None if as_of is None else str(_snapshot(home, as_of))
+    as_of = None if as_of is None else str(find_snapshot(home, as_of))
     found = list(dict.fromkeys(models.resolve(home, reference) for reference in references))
     passed_on = [("--instances", instances), ("--lists", lists), ("--seed", seed)]
     passed_on += [("--engine", engine), ("--as-of", as_of)]
@@ -103,14 +103,6 @@ def command(
             "is_replayed": result.is_replayed,
         }
         click.echo(report.table(result))
-
-
-def _snapshot(home: Home, as_of: str) -> int:
-    con = warehouse.connect(home, read_only=True)
-    try:
-        return resolve_snapshot(con, as_of)
-    finally:
-        con.close()
 
 
 def _require_unseen_days(home: Home, found: list[models.Model], as_of: str | None) -> None:
