@@ -31,7 +31,7 @@ def read_contexts(con, users: list[str], moment: datetime) -> None:
                         'action': action,
                         'content_text': content_text
                     },
-                    behavior_index,
+                    behavior_order,
                     $newest
                 )) AS behaviors
             FROM lake.behavior.behaviors

@@ -12,7 +12,8 @@ sessions as (
         *,
         session_start_at as predicted_at,
         session_date as predicted_date,
-    from {{ ref('sessions_' ~ variant) }}
+    from {{ ref('sessions_' ~ variant) }} as sessions
+    where {{ in_changed_contexts('sessions.user_id', 'sessions.session_date') }}
 
 ),
 
@@ -43,7 +44,7 @@ labels as (
         {{ list_in_order('tier', 'position') }} as label_tiers,
         bool_or(is_replayed) as is_replayed,
     from {{ ref('label_lists') }}
-    where variant = '{{ variant }}'
+    where variant = '{{ variant }}' and {{ from_first_changed_day('session_date') }}
     group by session_id
 
 )

@@ -14,7 +14,7 @@
                 'content_text': 'behaviors.content_text',
                 'content_key': 'behaviors.content_key',
             }),
-            'behaviors.behavior_index',
+            'behaviors.behavior_order',
             newest,
         ) }} as behaviors
     from {{ instances }} as instances

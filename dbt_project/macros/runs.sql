@@ -14,7 +14,7 @@
     {% do given.update({name: invocation_args_dict[name]}) %}
 {% endfor %}
 {% set settings = {} %}
-{% for name in shop_vars() %}{% do settings.update({name: var(name)}) %}{% endfor %}
+{% for name in shop_vars() + ['rebuild_days'] %}{% do settings.update({name: var(name)}) %}{% endfor %}
 {% set parameters = {'target': target.name, 'vars': settings, 'arguments': given} %}
 insert into {{ source('meta', 'runs') }}
     (run_id, job, started_at, status, snapshot_read, code_version, parameters)
@@ -37,6 +37,7 @@ select
     {% do metrics.update({kind: metrics[kind] + 1}) %}
     {% if outcome %}{% do metrics.update({outcome: metrics[outcome] + 1}) %}{% endif %}
 {% endfor %}
+{% do metrics.update({'is_complete': is_complete(results)}) %}
 update {{ source('meta', 'runs') }}
 set
     finished_at = now(),

@@ -11,9 +11,10 @@
         session_start_at,
         session_date,
         behaviors,
-    from {{ ref(table) }}
+    from {{ ref(table) }} as contexts
+    where {{ in_tested_contexts('contexts.user_id', 'contexts.session_date') }}
     {% if limit %}
-    where {{ key }} in (select {{ key }} from {{ ref(table) }} order by md5({{ key }}) limit {{ limit }})
+    qualify row_number() over (order by md5({{ key }}), {{ key }}) <= {{ limit }}
     {% endif %}
     {{ 'union all' if not loop.last }}
 {% endfor %}

@@ -1,8 +1,12 @@
-{% macro shop_vars() %}
+{# What every row of past days was built with: another value needs all of them anew. #}
+{% macro built_in_vars() %}
     {{ return([
-        'shop_timezone', 'max_behaviors', 'direct_list_length', 'think_list_length', 'train_days',
-        'feature_days', 'ctr_prior_impressions'
+        'shop_timezone', 'max_behaviors', 'direct_list_length', 'think_list_length', 'train_days'
     ]) }}
+{% endmacro %}
+
+{% macro shop_vars() %}
+    {{ return(built_in_vars() + ['feature_days', 'ctr_prior_impressions']) }}
 {% endmacro %}
 
 {# Stop before anything is built where a variable cannot be meant. #}
@@ -20,28 +24,38 @@
         {{ exceptions.raise_compiler_error(
             "variable 'shop_timezone' must be an IANA time zone such as Asia/Shanghai, got " ~ zone) }}
     {% endif %}
-    {% do warn_of_changed_vars() %}
+    {% set days = var('rebuild_days') %}
+    {% if days is string or days is mapping or days is not iterable %}
+        {{ exceptions.raise_compiler_error(
+            "variable 'rebuild_days' must be a list of days such as [2026-02-03], got " ~ days) }}
+    {% endif %}
+    {% for day in days if not is_date(day | string) %}
+        {{ exceptions.raise_compiler_error(
+            "variable 'rebuild_days' holds " ~ day ~ ", which is no day such as 2026-02-03") }}
+    {% endfor %}
+    {% do refuse_changed_vars() %}
 {% endif %}
 {% endmacro %}
 
-{# dbt does not remember `--vars`: a build without those of the last one would move days, contexts
-   or the split without a word. It may be meant, so it is said and not stopped. #}
-{% macro warn_of_changed_vars() %}
+{# dbt does not remember `--vars`: days built without those of the last build would not fit the
+   others. #}
+{% macro refuse_changed_vars() %}
 {% set shop = adapter.get_relation(target.database, 'meta', 'shop') %}
-{% if shop %}
-    {# A shop built by an earlier version may lack one. #}
-    {% set names = adapter.get_columns_in_relation(shop) | map(attribute='name')
-        | select('in', shop_vars()) | list %}
+{% if shop and not flags.FULL_REFRESH %}
+    {# Not adapter.get_columns_in_relation: it opens a transaction that takes the run's row with it. #}
+    {% set found = run_query('select * from ' ~ shop) %}
     {% set changed = [] %}
-    {% for row in run_query('select ' ~ names | join(', ') ~ ' from ' ~ shop).rows %}
-        {% for name in names if row[name] | string != var(name) | string %}
+    {% for row in found.rows %}
+        {# A shop built by an earlier version may lack one. #}
+        {% for name in built_in_vars() if name in found.column_names and row[name] | string != var(name) | string %}
             {% do changed.append(name ~ ' was ' ~ row[name] ~ ' and is now ' ~ var(name)) %}
         {% endfor %}
     {% endfor %}
     {% if changed %}
-        {% do exceptions.warn("THE SHOP WAS BUILT WITH OTHER VARIABLES: " ~ changed | join('; ') ~
-            ". If that is not meant, put them into dbt_project.yml or give the same --vars again,"
-            ~ " and build anew.") %}
+        {{ exceptions.raise_compiler_error(
+            "the shop was built with other variables: " ~ changed | join('; ')
+            ~ ". Give the same --vars again or put them into dbt_project.yml; to build every day anew"
+            ~ " with these, give --full-refresh") }}
     {% endif %}
 {% endif %}
 {% endmacro %}

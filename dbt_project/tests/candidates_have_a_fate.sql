@@ -4,7 +4,10 @@ select
     tier,
     query_text,
 from {{ ref('label_candidates') }} as label_candidates
-left join {{ ref('label_lists') }} as label_lists using (session_id, variant, tier, query_text)
+left join {{ ref('label_lists') }} as label_lists using (session_date, session_id, variant, tier, query_text)
 where
-    label_candidates.is_kept <> (label_candidates.drop_reason is null)
-    or label_candidates.is_kept <> (label_lists.position is not null)
+    {{ in_tested_days('label_candidates.session_date') }}
+    and (
+        label_candidates.is_kept <> (label_candidates.drop_reason is null)
+        or label_candidates.is_kept <> (label_lists.position is not null)
+    )

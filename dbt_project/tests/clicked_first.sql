@@ -10,8 +10,10 @@ with lists as (
         ) as last_clicked,
     from {{ ref('label_lists') }} as label_lists
     inner join {{ ref('label_candidates') }} as label_candidates
-        using (session_id, variant, tier, query_text)
-    where label_lists.variant = 'direct'
+        using (session_date, session_id, variant, tier, query_text)
+    where
+        label_lists.variant = 'direct'
+        and {{ in_tested_days('label_lists.session_date') }}
 
 )
 

@@ -2,5 +2,7 @@
 select
     session_id,
 from {{ ref('sessions_direct') }} as sessions
-full outer join {{ ref('samples_direct') }} as samples using (session_id)
-where samples.session_id is null or sessions.session_id is null
+full outer join {{ ref('samples_direct') }} as samples using (session_id, session_date)
+where
+    {{ in_tested_days('session_date') }}
+    and (samples.session_id is null or sessions.session_id is null)

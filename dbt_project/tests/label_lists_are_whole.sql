@@ -4,6 +4,7 @@ select
     variant,
     count(*) as labels,
 from {{ ref('label_lists') }}
+where {{ in_tested_days('session_date') }}
 group by session_id, variant
 having
     count(*) > case variant

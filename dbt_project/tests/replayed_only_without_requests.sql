@@ -1,4 +1,6 @@
 -- Replayed requests and real ones never stand side by side.
 select is_replayed
 from {{ ref('requests') }}
-where is_replayed <> (select is_replayed from {{ ref('shop') }})
+where
+    {{ in_tested_days('request_date') }}
+    and is_replayed <> (select is_replayed from {{ ref('shop') }})

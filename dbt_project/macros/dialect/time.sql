@@ -51,6 +51,15 @@
     {{ moment }} + interval 1 microsecond
 {%- endmacro %}
 
+{# The moment one microsecond earlier. #}
+{% macro just_before(moment) %}
+    {{ return(adapter.dispatch('just_before')(moment)) }}
+{% endmacro %}
+
+{% macro duckdb__just_before(moment) -%}
+    {{ moment }} - interval 1 microsecond
+{%- endmacro %}
+
 {# When a run began, to the second: its id starts with that time (UTC). #}
 {% macro run_started(run_id) %}
     {{ return(adapter.dispatch('run_started')(run_id)) }}
@@ -59,6 +68,15 @@
 {% macro duckdb__run_started(run_id) -%}
     (strptime(substr({{ run_id }}, 1, 15), '%Y%m%dT%H%M%S') at time zone 'UTC')
 {%- endmacro %}
+
+{% macro is_date(text) %}
+    {{ return(adapter.dispatch('is_date')(text)) }}
+{% endmacro %}
+
+{% macro duckdb__is_date(text) %}
+    {% set found = run_query("select try_cast(" ~ sql_text(text) ~ " as date) is not null") %}
+    {{ return(found.columns[0].values()[0]) }}
+{% endmacro %}
 
 {% macro is_time_zone(zone) %}
     {{ return(adapter.dispatch('is_time_zone')(zone)) }}
@@ -70,10 +88,11 @@
     {{ return(found.columns[0].values()[0] > 0) }}
 {% endmacro %}
 
-{% macro current_snapshot() %}
-    {{ return(adapter.dispatch('current_snapshot')()) }}
+{# A moment as whole microseconds since 1970 (UTC). #}
+{% macro to_microseconds(moment) %}
+    {{ return(adapter.dispatch('to_microseconds')(moment)) }}
 {% endmacro %}
 
-{% macro duckdb__current_snapshot() -%}
-    (select max(snapshot_id) from ducklake_snapshots('{{ target.database }}'))
+{% macro duckdb__to_microseconds(moment) -%}
+    epoch_us({{ moment }})
 {%- endmacro %}

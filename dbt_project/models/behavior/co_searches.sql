@@ -1,12 +1,14 @@
+{{ config(materialized='incremental', incremental_strategy='changed', meta={'day': 'shop_date'}) }}
+
 with behaviors as (
 
     select distinct
         user_id,
         behavior_date,
         content_key,
-        content_text,
-        action = 'search' as is_search,
-    from {{ ref('behaviors') }}
+        query_text,
+    from {{ ref('behavior_events') }}
+    where {{ in_changed_days('behavior_date') }}
 
 ),
 
@@ -14,7 +16,7 @@ final as (
 
     select
         behaviors.content_key,
-        searches.content_text as query_text,
+        searches.query_text,
         behaviors.behavior_date as shop_date,
         count(*) as users,
     from behaviors
@@ -23,7 +25,7 @@ final as (
             behaviors.user_id = searches.user_id
             and behaviors.behavior_date = searches.behavior_date
             and behaviors.content_key <> searches.content_key
-    where searches.is_search
+    where searches.query_text is not null
     group by all
 
 )

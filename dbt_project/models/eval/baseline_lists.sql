@@ -1,3 +1,9 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'day': 'session_date', 'user': 'user_id', 'fitted_on': 'training_days'}
+) }}
+
 -- Fitted on training days only, nothing tuned; contexts are those of the models.
 with lists as (
 
@@ -13,12 +19,15 @@ final as (
 
     select
         instance_id,
+        user_id,
+        session_date,
         model,
         'sql' as model_version,
         0 as list_index,
         position,
         query_text,
     from lists
+    where {{ in_changed_contexts('lists.user_id', 'lists.session_date', fitted_on='training_days') }}
 
 )
 

@@ -4,11 +4,13 @@ with searches as (
 
     select
         instance_id,
+        user_id,
+        session_date,
         content_text as query_text,
         max(place) as latest_place,
     from {{ ref('test_contexts') }}
     where action = 'search'
-    group by instance_id, content_text
+    group by instance_id, user_id, session_date, content_text
 
 ),
 
@@ -16,6 +18,8 @@ final as (
 
     select
         instance_id,
+        user_id,
+        session_date,
         cast(row_number() over (
             partition by instance_id order by latest_place desc
         ) as integer) as position,

@@ -25,6 +25,8 @@ final as (
 
     select
         instances.instance_id,
+        instances.user_id,
+        instances.session_date,
         popular.position,
         popular.query_text,
     from instances

@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', incremental_strategy='changed', meta={'fitted_on': 'training_days'}) }}
+
 with shop as (
 
     select * from {{ ref('shop') }}
@@ -7,7 +9,9 @@ with shop as (
 co_searches as (
 
     select * from {{ ref('co_searches') }}
-    where content_key in (select content_key from {{ ref('test_contexts') }})
+    {% if is_partial() and not fit_changed('training_days') %}
+    where false
+    {% endif %}
 
 ),
 

@@ -4,6 +4,8 @@ with behaviors as (
 
     select
         instance_id,
+        user_id,
+        session_date,
         unnest(behaviors) as behavior,
         unnest(range(len(behaviors))) as place,
     from {{ ref('test_user_days') }}
@@ -14,6 +16,8 @@ final as (
 
     select
         instance_id,
+        user_id,
+        session_date,
         place,
         behavior.action,
         behavior.content_key,

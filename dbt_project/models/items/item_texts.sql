@@ -17,9 +17,7 @@ final as (
         coalesce(
             generated.item_text,
             nullif(
-                trim(regexp_replace(
-                    concat_ws(', ', items.title, items.leaf_category), '\s+', ' ', 'g'
-                )), ''
+                {{ one_spaced("concat_ws(', ', items.title, items.leaf_category)") }}, ''
             ),
             items.item_id
         ) as item_text,

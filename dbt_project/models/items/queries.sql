@@ -1,24 +1,10 @@
-with searches as (
+{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='query_text') }}
 
-    select
-        query_text,
-        typed_text,
-        event_date as seen_date,
-        1 as typed,
-    from {{ ref('stg_events') }}
-    where action = 'search' and query_text is not null
+with touched as (
 
-),
-
-candidates as (
-
-    select
-        candidates.query_text,
-        candidates.typed_text,
-        {{ shop_date('requests.requested_at') }} as seen_date,
-        0 as typed,
-    from {{ ref('stg_hint_candidates') }} as candidates
-    inner join {{ ref('stg_hint_requests') }} as requests using (request_id)
+    select distinct query_text
+    from {{ ref('query_spellings') }}
+    where {{ in_changed_days('seen_date') }}
 
 ),
 
@@ -27,12 +13,13 @@ spellings as (
 
     select
         query_text,
-        trim(regexp_replace(typed_text, '\s+', ' ', 'g')) as display_text,
-        sum(typed) as times_typed,
-        count(*) as times_seen,
+        display_text,
+        sum(times_typed) as times_typed,
+        sum(times_seen) as times_seen,
         min(seen_date) as first_seen_date,
-    from (select * from searches union all select * from candidates)
-    group by all
+    from {{ ref('query_spellings') }}
+    where query_text in (select query_text from touched)
+    group by query_text, display_text
 
 ),
 

@@ -1,3 +1,6 @@
+{{ config(materialized='incremental', incremental_strategy='changed', meta={'fitted_on': 'training_days'}) }}
+
+{% set refit = not is_partial() or fit_changed('training_days') %}
 with clicks as (
 
     select * from {{ ref('query_clicks') }}
@@ -28,6 +31,7 @@ neighbors as (
 
 ),
 
+{% if refit %}
 supports as (
 
     select
@@ -45,12 +49,30 @@ supports as (
 
 clicked as (
 
-    select * from supports
+    select
+        query_text,
+        leaf_category_id,
+        leaf_category,
+        support,
+    from supports
     qualify row_number() over (
         partition by query_text order by support desc, leaf_category_id
     ) = 1
 
 ),
+{% else %}
+clicked as (
+
+    select
+        query_text,
+        leaf_category_id,
+        leaf_category,
+        support,
+    from {{ this }}
+    where source = 'clicks'
+
+),
+{% endif %}
 
 -- An unclicked query takes the category of its nearest training query.
 borrowed as (
@@ -63,14 +85,20 @@ borrowed as (
     from queries
     inner join neighbors using (query_text)
     inner join clicked on neighbors.neighbor_text = clicked.query_text
-    where queries.query_text not in (select query_text from clicked)
+    where
+        queries.query_text not in (select query_text from clicked)
+        {% if not refit %}
+        and queries.query_text not in (select query_text from {{ this }})
+        {% endif %}
 
 ),
 
 final as (
 
+    {% if refit %}
     select *, 'clicks' as source from clicked
     union all
+    {% endif %}
     select *, 'neighbor' as source from borrowed
 
 )

@@ -1,7 +1,11 @@
+{{ config(materialized='incremental', incremental_strategy='changed', meta={'day': 'event_date'}) }}
+
 with events as (
 
     select * from {{ ref('stg_events') }}
-    where action in ('search', 'item_click', 'cart', 'order')
+    where
+        action in ('search', 'item_click', 'cart', 'order')
+        and {{ in_changed_days('event_date') }}
 
 ),
 

@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', incremental_strategy='changed', meta={'day': 'stat_date'}) }}
+
 with searches as (
 
     select
@@ -7,7 +9,10 @@ with searches as (
         0 as hint_impressions,
         0 as hint_clicks,
     from {{ ref('stg_events') }}
-    where action = 'search' and query_text is not null
+    where
+        action = 'search'
+        and query_text is not null
+        and {{ in_changed_days('event_date') }}
 
 ),
 
@@ -15,14 +20,13 @@ with searches as (
 shown as (
 
     select
-        candidates.query_text,
-        {{ shop_date('requests.requested_at') }} as stat_date,
+        query_text,
+        request_date as stat_date,
         0 as page_views,
         1 as hint_impressions,
         0 as hint_clicks,
-    from {{ ref('stg_hint_candidates') }} as candidates
-    inner join {{ ref('stg_hint_requests') }} as requests using (request_id)
-    where candidates.is_displayed
+    from {{ ref('stg_hint_candidates') }}
+    where is_displayed and {{ in_changed_days('request_date') }}
 
 ),
 
@@ -35,7 +39,12 @@ clicked as (
         0 as hint_impressions,
         1 as hint_clicks,
     from {{ ref('stg_hint_candidates') }}
-    where is_displayed and clicked_at is not null
+    where
+        is_displayed
+        and request_date is not null
+        and {{ from_changed_days('clicked_at') }}
+        and {{ in_changed_days(shop_date('clicked_at')) }}
+        and clicked_at is not null
 
 ),
 

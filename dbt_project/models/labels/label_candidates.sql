@@ -1,3 +1,8 @@
+{{ config(
+    materialized='incremental', incremental_strategy='changed',
+    meta={'day': 'session_date'}
+) }}
+
 with tiers as (
 
     select
@@ -5,6 +10,7 @@ with tiers as (
         'direct' as variant,
         {{ var('direct_list_length') }} as list_length,
     from {{ ref('label_tiers_direct') }}
+    where {{ in_changed_days('session_date') }}
 
     union all
 
@@ -13,6 +19,7 @@ with tiers as (
         'think' as variant,
         {{ var('think_list_length') }} as list_length,
     from {{ ref('label_tiers_think') }}
+    where {{ in_changed_days('session_date') }}
 
 ),
 
@@ -68,6 +75,7 @@ final as (
 
     select
         session_id,
+        session_date,
         variant,
         query_text,
         tier,

@@ -1,7 +1,12 @@
+{{ config(
+    materialized='incremental', incremental_strategy='changed',
+    meta={'day': 'session_date'}
+) }}
+
 with kept as (
 
     select * from {{ ref('label_candidates') }}
-    where is_kept
+    where is_kept and {{ in_changed_days('session_date') }}
 
 ),
 
@@ -9,6 +14,7 @@ final as (
 
     select
         session_id,
+        session_date,
         variant,
         cast(row_number() over (
             partition by session_id, variant

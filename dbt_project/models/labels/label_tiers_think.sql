@@ -11,6 +11,7 @@ candidates as (
 
     select
         sessions.session_id,
+        sessions.session_date,
         candidates.query_text,
         candidates.rank_score,
         case when candidates.is_displayed then candidates.clicked_at end as clicked_at,
@@ -18,8 +19,12 @@ candidates as (
     inner join {{ ref('stg_hint_requests') }} as requests
         on
             sessions.user_id = requests.user_id
+            and sessions.session_date = requests.request_date
             and requests.requested_at between sessions.session_start_at and sessions.session_end_at
-    inner join {{ ref('stg_hint_candidates') }} as candidates using (request_id)
+    inner join {{ ref('stg_hint_candidates') }} as candidates
+        on
+            requests.request_id = candidates.request_id
+            and sessions.session_date = candidates.request_date
 
 ),
 
@@ -27,12 +32,13 @@ scored as (
 
     select
         session_id,
+        session_date,
         query_text,
         max(rank_score) as rank_score,
         count(clicked_at) as clicks,
         max(clicked_at) as latest_click_at,
     from candidates
-    group by session_id, query_text
+    group by session_id, session_date, query_text
 
 ),
 
@@ -40,6 +46,7 @@ searched as (
 
     select
         sessions.session_id,
+        sessions.session_date,
         events.query_text,
         count(*) as searches,
         max(events.occurred_at) as latest_search_at,
@@ -47,29 +54,34 @@ searched as (
     inner join {{ ref('stg_events') }} as events
         on
             sessions.user_id = events.user_id
+            and sessions.session_date = events.event_date
             and events.occurred_at between sessions.session_start_at and sessions.session_end_at
     where events.action = 'search' and events.query_text is not null
-    group by sessions.session_id, events.query_text
+    group by sessions.session_id, sessions.session_date, events.query_text
 
 ),
 
 proposed as (
 
-    select proposed.*
+    select
+        proposed.*,
+        sessions.session_date,
     from {{ ref('stg_llm_candidates') }} as proposed
     inner join sessions using (session_id)
 
 ),
 
+-- Every window is cut by day, too: a build reads the days that it builds.
 tiers as (
 
     select
         session_id,
+        session_date,
         query_text,
         'click' as tier,
         1 as tier_order,
         row_number() over (
-            partition by session_id order by clicks desc, latest_click_at desc, query_text
+            partition by session_date, session_id order by clicks desc, latest_click_at desc, query_text
         ) as tier_position,
     from scored
     where clicks > 0
@@ -78,11 +90,12 @@ tiers as (
 
     select
         session_id,
+        session_date,
         query_text,
         'rank' as tier,
         2 as tier_order,
         row_number() over (
-            partition by session_id order by rank_score desc nulls last, query_text
+            partition by session_date, session_id order by rank_score desc nulls last, query_text
         ) as tier_position,
     from scored
 
@@ -90,11 +103,12 @@ tiers as (
 
     select
         session_id,
+        session_date,
         query_text,
         'search' as tier,
         3 as tier_order,
         row_number() over (
-            partition by session_id order by searches desc, latest_search_at desc, query_text
+            partition by session_date, session_id order by searches desc, latest_search_at desc, query_text
         ) as tier_position,
     from searched
 
@@ -102,11 +116,12 @@ tiers as (
 
     select
         session_id,
+        session_date,
         query_text,
         'llm' as tier,
         4 as tier_order,
         row_number() over (
-            partition by session_id order by teacher_rank nulls last, query_text
+            partition by session_date, session_id order by teacher_rank nulls last, query_text
         ) as tier_position,
     from proposed
 
@@ -116,6 +131,7 @@ final as (
 
     select
         tiers.session_id,
+        tiers.session_date,
         tiers.tier,
         tiers.tier_order,
         tiers.tier_position,
@@ -124,7 +140,7 @@ final as (
         coalesce(scored.clicks > 0, false) as is_clicked,
         false as is_replayed,
     from tiers
-    left join scored using (session_id, query_text)
+    left join scored using (session_date, session_id, query_text)
 
 )
 

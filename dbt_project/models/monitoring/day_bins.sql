@@ -1,4 +1,8 @@
-{{ config(materialized='view') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'day': 'stat_date', 'fitted_on': 'score_edges'}
+) }}
 
 with events as (
 
@@ -11,29 +15,19 @@ with events as (
         items.leaf_category_id,
     from {{ ref('stg_events') }} as events
     left join {{ ref('stg_items') }} as items using (item_id)
+    where {{ in_changed_days('events.event_date', fitted_on='score_edges') }}
 
 ),
 
 candidates as (
 
     select
-        {{ shop_date('requests.requested_at') }} as request_date,
-        candidates.request_id,
-        candidates.recall_source,
-        candidates.rank_score,
-    from {{ ref('stg_hint_candidates') }} as candidates
-    inner join {{ ref('stg_hint_requests') }} as requests using (request_id)
-
-),
-
--- Scores have any scale: their bins are the tenths of the first training day that has some.
-edges as (
-
-    select {{ quantiles('candidates.rank_score', 10) }} as edges
-    from candidates
-    where request_date = (
-        select min(request_date) from candidates where rank_score is not null
-    )
+        request_date,
+        request_id,
+        recall_source,
+        rank_score,
+    from {{ ref('stg_hint_candidates') }}
+    where request_date is not null and {{ in_changed_days('request_date', fitted_on='score_edges') }}
 
 ),
 
@@ -84,7 +78,7 @@ binned as (
         end,
         candidates.request_id,
     from candidates
-    cross join edges
+    cross join {{ ref('score_edges') }} as edges
 
 ),
 

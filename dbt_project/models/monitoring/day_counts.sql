@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='incremental', incremental_strategy='changed', meta={'day': 'stat_date'}) }}
 
 with events as (
 
@@ -9,43 +9,55 @@ with events as (
     from {{ ref('stg_events') }} as events
     left join {{ ref('stg_users') }} as users using (user_id)
     left join {{ ref('stg_items') }} as items using (item_id)
+    where {{ in_changed_days('events.event_date') }}
 
 ),
 
 candidates as (
 
-    select
-        candidates.*,
-        {{ shop_date('requests.requested_at') }} as request_date,
-    from {{ ref('stg_hint_candidates') }} as candidates
-    inner join {{ ref('stg_hint_requests') }} as requests using (request_id)
+    select * from {{ ref('stg_hint_candidates') }}
+    where request_date is not null and {{ in_changed_days('request_date') }}
+
+),
+
+requests as (
+
+    select * from {{ ref('requests') }}
+    where {{ in_changed_days('request_date') }}
 
 ),
 
 sessions as (
 
     select 'direct' as variant, session_id, session_date from {{ ref('sessions_direct') }}
+    where {{ in_changed_days('session_date') }}
     union all
     select 'think' as variant, session_id, session_date from {{ ref('sessions_think') }}
-
-),
-
-samples as (
-
-    select 'direct' as variant, session_id, labels from {{ ref('samples_direct') }}
-    union all
-    select 'think' as variant, session_id, labels from {{ ref('samples_think') }}
+    where {{ in_changed_days('session_date') }}
 
 ),
 
 labels as (
 
     select
-        sessions.session_date,
-        labels.variant,
-        labels.tier,
-    from {{ ref('label_lists') }} as labels
-    inner join sessions using (variant, session_id)
+        session_date,
+        variant,
+        session_id,
+        tier,
+    from {{ ref('label_lists') }}
+    where {{ in_changed_days('session_date') }}
+
+),
+
+samples as (
+
+    select
+        session_date,
+        variant,
+        session_id,
+        count(*) as labels,
+    from labels
+    group by session_date, variant, session_id
 
 ),
 
@@ -64,7 +76,7 @@ final as (
     union all
 
     select request_date, 'count', 'requests', 'all', count(*), null
-    from {{ ref('requests') }}
+    from requests
     group by request_date
 
     union all
@@ -114,8 +126,9 @@ final as (
     union all
 
     select requests.request_date, 'share', 'sessions_kept', 'direct', count(sessions.session_id), count(*)
-    from {{ ref('requests') }} as requests
-    left join {{ ref('sessions_direct') }} as sessions on requests.request_id = sessions.session_id
+    from requests
+    left join sessions
+        on requests.request_id = sessions.session_id and sessions.variant = 'direct'
     group by requests.request_date
 
     union all
@@ -146,10 +159,9 @@ final as (
     union all
 
     {% endfor %}
-    select sessions.session_date, 'mean', 'labels_per_sample', variant, sum(len(samples.labels)), count(*)
+    select session_date, 'mean', 'labels_per_sample', variant, sum(labels), count(*)
     from samples
-    inner join sessions using (variant, session_id)
-    group by sessions.session_date, variant
+    group by session_date, variant
 
     union all
 

@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', incremental_strategy='changed', meta={'fitted_on': 'training_days'}) }}
+
 with clicks as (
 
     select * from {{ ref('query_clicks') }}
@@ -19,6 +21,9 @@ final as (
     from clicks
     inner join shop on clicks.event_date <= shop.train_end_date
     inner join {{ ref('stg_items') }} as items on clicks.item_id = items.item_id
+    {% if is_partial() and not fit_changed('training_days') %}
+    where false
+    {% endif %}
     group by clicks.item_id, clicks.query_text
 
 )

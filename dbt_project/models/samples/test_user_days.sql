@@ -1,3 +1,9 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'day': 'session_date', 'user': 'user_id', 'fitted_on': 'training_days'}
+) }}
+
 with shop as (
 
     select * from {{ ref('shop') }}
@@ -18,7 +24,8 @@ users as (
 
 true_queries as (
 
-    select * from {{ ref('true_queries') }}
+    select * from {{ ref('true_queries') }} as queries
+    where {{ in_changed_contexts('queries.user_id', 'queries.session_date', fitted_on='training_days') }}
 
 ),
 

@@ -1,3 +1,8 @@
+{{ config(
+    materialized='incremental', incremental_strategy='changed',
+    meta={'day': 'session_date'}
+) }}
+
 with shop as (
 
     select * from {{ ref('shop') }}
@@ -11,7 +16,7 @@ searched as (
         behavior_date as session_date,
         content_text as query_text,
     from {{ ref('behaviors') }}
-    where action = 'search'
+    where action = 'search' and {{ in_changed_days('behavior_date') }}
 
 ),
 
@@ -22,8 +27,12 @@ clicked as (
         {{ shop_date('candidates.clicked_at') }} as session_date,
         candidates.query_text,
     from {{ ref('candidates') }} as candidates
-    inner join {{ ref('requests') }} as requests using (request_id)
-    where candidates.is_displayed and candidates.clicked_at is not null
+    inner join {{ ref('requests') }} as requests using (request_id, request_date)
+    where
+        candidates.is_displayed
+        and candidates.clicked_at is not null
+        and {{ from_changed_days('candidates.clicked_at') }}
+        and {{ in_changed_days(shop_date('candidates.clicked_at')) }}
 
 ),
 

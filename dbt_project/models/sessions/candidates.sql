@@ -2,6 +2,7 @@
 
 select
     request_id,
+    request_date,
     rank,
     query_text,
     rank_score,
@@ -16,6 +17,7 @@ union all
 
 select
     request_id,
+    request_date,
     rank,
     query_text,
     rank_score,

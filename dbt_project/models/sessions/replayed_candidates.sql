@@ -1,19 +1,26 @@
+{{ config(
+    materialized='incremental', incremental_strategy='changed',
+    meta={'day': 'request_date'}
+) }}
+
 with requests as (
 
     select * from {{ ref('replayed_requests') }}
+    where {{ in_changed_days('request_date') }}
 
 ),
 
 rankings as (
 
     select * from {{ ref('replayed_rankings') }}
+    where {{ in_changed_days('request_date') }}
 
 ),
 
 searches as (
 
     select * from {{ ref('behaviors') }}
-    where action = 'search'
+    where action = 'search' and {{ in_changed_days('behavior_date') }}
 
 ),
 
@@ -37,6 +44,7 @@ final as (
 
     select
         rankings.request_id,
+        rankings.request_date,
         rankings.rank,
         rankings.query_text,
         rankings.rank_score,

@@ -1,7 +1,13 @@
+{{ config(
+    materialized='incremental', incremental_strategy='changed',
+    meta={'day': 'request_date'}
+) }}
+
 with triggers as (
 
     select distinct request_date, content_key
     from {{ ref('replayed_triggers') }}
+    where {{ in_changed_days('request_date') }}
 
 ),
 

@@ -1,7 +1,13 @@
+{{ config(
+    materialized='incremental', incremental_strategy='changed',
+    meta={'day': 'request_date'}
+) }}
+
 -- Stands in for HintQ requests in a shop that has none: one as each user's day begins.
 with events as (
 
     select * from {{ ref('stg_events') }}
+    where {{ in_changed_days('event_date') }}
 
 ),
 

@@ -1,3 +1,8 @@
+{{ config(
+    materialized='incremental', incremental_strategy='changed',
+    meta={'day': 'request_date'}
+) }}
+
 with requests as (
 
     select
@@ -7,6 +12,7 @@ with requests as (
         request_date as predicted_date,
         {{ day_start('request_date') }} as predicted_at,
     from {{ ref('replayed_requests') }}
+    where {{ in_changed_days('request_date') }}
 
 ),
 

@@ -4,7 +4,7 @@ select
     request_id,
     user_id,
     requested_at,
-    {{ shop_date('requested_at') }} as request_date,
+    request_date,
     false as is_replayed,
 from {{ ref('stg_hint_requests') }}
 

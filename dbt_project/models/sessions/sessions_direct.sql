@@ -1,6 +1,12 @@
+{{ config(
+    materialized='incremental', incremental_strategy='changed',
+    meta={'day': 'session_date'}
+) }}
+
 with requests as (
 
     select * from {{ ref('requests') }}
+    where {{ in_changed_days('request_date') }}
 
 ),
 
@@ -8,7 +14,10 @@ clicked as (
 
     select distinct request_id
     from {{ ref('candidates') }}
-    where is_displayed and clicked_at is not null
+    where
+        is_displayed
+        and clicked_at is not null
+        and {{ in_changed_days('request_date') }}
 
 ),
 

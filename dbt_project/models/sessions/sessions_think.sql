@@ -1,6 +1,12 @@
+{{ config(
+    materialized='incremental', incremental_strategy='changed',
+    meta={'day': 'session_date'}
+) }}
+
 with events as (
 
     select * from {{ ref('stg_events') }}
+    where {{ in_changed_days('event_date') }}
 
 ),
 

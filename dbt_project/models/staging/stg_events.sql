@@ -1,6 +1,9 @@
+{{ config(materialized='incremental', incremental_strategy='append') }}
+
+-- depends_on: {{ ref('changed_user_days') }}
 with events as (
 
-    select * from {{ source('raw', 'events') }}
+    select * from {{ new_rows('raw', 'events') }}
 
 ),
 
@@ -29,3 +32,8 @@ final as (
 )
 
 select * from final
+{% if is_partial() %}
+where event_id not in (
+    select event_id from {{ this }} where {{ in_changed_days('event_date') }}
+)
+{% endif %}

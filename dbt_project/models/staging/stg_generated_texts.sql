@@ -5,7 +5,7 @@ with texts as (
 
     select
         item_id,
-        trim(regexp_replace(item_text, '\s+', ' ', 'g')) as item_text,
+        {{ one_spaced('item_text') }} as item_text,
         model_version,
         run_id,
     from {{ source('items', 'generated_texts') }}

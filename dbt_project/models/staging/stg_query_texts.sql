@@ -1,11 +1,13 @@
+{{ config(materialized='incremental', incremental_strategy='append') }}
+
 -- normalize_query is a Python function: called once per distinct text, then joined.
 with typed as (
 
-    select query_text as typed_text from {{ source('raw', 'events') }}
+    select query_text as typed_text from {{ new_rows('raw', 'events') }}
     union
-    select query_text from {{ source('raw', 'hint_candidates') }}
+    select query_text from {{ new_rows('raw', 'hint_candidates') }}
     union
-    select query_text from {{ source('think', 'llm_candidates') }}
+    select query_text from {{ new_rows('think', 'llm_candidates') }}
 
 ),
 
@@ -15,7 +17,11 @@ final as (
         typed_text,
         normalize_query(typed_text) as query_text,
     from typed
-    where typed_text is not null
+    where
+        typed_text is not null
+        {% if is_partial() %}
+        and typed_text not in (select typed_text from {{ this }})
+        {% endif %}
 
 )
 

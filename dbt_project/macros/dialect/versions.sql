@@ -1,0 +1,43 @@
+{# The newest snapshot of the lake. #}
+{% macro current_snapshot() %}
+    {{ return(adapter.dispatch('current_snapshot')()) }}
+{% endmacro %}
+
+{% macro duckdb__current_snapshot() -%}
+    (select max(snapshot_id) from ducklake_snapshots('{{ target.database }}'))
+{%- endmacro %}
+
+{# Query: the ids of the snapshots that can still be read. #}
+{% macro known_snapshots() %}
+    {{ return(adapter.dispatch('known_snapshots')()) }}
+{% endmacro %}
+
+{% macro duckdb__known_snapshots() -%}
+    select snapshot_id from ducklake_snapshots('{{ target.database }}')
+{%- endmacro %}
+
+{# The rows that a source table has got since a snapshot. #}
+{% macro rows_inserted_since(schema, table, snapshot) %}
+    {{ return(adapter.dispatch('rows_inserted_since')(schema, table, snapshot)) }}
+{% endmacro %}
+
+{% macro duckdb__rows_inserted_since(schema, table, snapshot) -%}
+    {%- set newest = run_query('select ' ~ current_snapshot()).columns[0].values()[0] -%}
+    (
+        select * exclude (snapshot_id, rowid, change_type)
+        from ducklake_table_changes(
+            '{{ target.database }}', '{{ schema }}', '{{ table }}',
+            {{ snapshot }}, {{ newest }}
+        )
+        where change_type = 'insert' and snapshot_id > {{ snapshot }}
+    )
+{%- endmacro %}
+
+{# A source table as it was at a snapshot. #}
+{% macro as_it_was(relation, snapshot) %}
+    {{ return(adapter.dispatch('as_it_was')(relation, snapshot)) }}
+{% endmacro %}
+
+{% macro duckdb__as_it_was(relation, snapshot) -%}
+    {{ relation }} at (version => {{ snapshot }})
+{%- endmacro %}
