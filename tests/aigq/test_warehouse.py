@@ -17,11 +17,14 @@ from pathlib import Path
 from aigq import warehouse
 from aigq.settings import Home
 
-name = sys.argv[2]
-for number in range(int(sys.argv[3])):
+name, stop = sys.argv[2], Path(sys.argv[3])
+number = 0
+while number < 3 or not stop.exists():
+    number += 1
     warehouse.write(Home(Path(sys.argv[1])), lambda con: con.execute(
         "INSERT INTO lake.raw.users (user_id, region) VALUES (?, ?), (?, ?)",
         [f"{name}-{number}-a", name, f"{name}-{number}-b", name]))
+print(number)
 """
 
 
@@ -64,19 +67,26 @@ def test_connections_are_in_utc_and_know_the_functions(home):
     con.close()
 
 
-def test_writers_at_once_all_succeed_while_a_reader_sees_whole_transactions(home):
+def test_writers_at_once_all_succeed_while_a_reader_sees_whole_transactions(home, tmp_path):
+    stop = tmp_path / "stop"
     writers = [
-        subprocess.Popen([sys.executable, "-c", _WRITER, str(home.root), name, "6"])
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(home.root), name, str(stop)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for name in ("left", "right")
     ]
     seen = [0]
-    while any(writer.poll() is None for writer in writers):
+    while len(set(seen)) < 4 and any(writer.poll() is None for writer in writers):
         seen.append(_count(home))
+    stop.touch()
+    commits = [int(writer.communicate()[0]) for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0]
-    assert _count(home) == 2 * 2 * 6
+    assert _count(home) == 2 * sum(commits)
     assert seen == sorted(seen)
     assert all(count % 2 == 0 for count in seen)
-    assert len(set(seen)) > 2, "the reader never saw the lake between two commits"
+    assert len(set(seen)) == 4, "the reader never saw the lake between two commits"
 
 
 def test_a_write_is_all_or_nothing(home):
