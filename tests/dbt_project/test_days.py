@@ -1,5 +1,6 @@
 """Day by day: whatever order rows arrive in, the tables are those of a build from scratch."""
 
+import json
 import random
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -8,6 +9,8 @@ import dbt_reference as reference
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
+from aigq import warehouse
 
 FIRST_DAY = datetime(2020, 10, 29, tzinfo=UTC).date()
 # What a table holds of the run that made it, and what says how a build went about it.
@@ -94,6 +97,80 @@ def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of):
             assert found[name] == rows, name
 
     return compare
+
+
+def test_history_is_rewritten_only_when_asked(home, insert_raw, run_dbt, rows_of):
+    """What was known when a day was built stays in it: item texts, profiles, the teacher's lists."""
+    items = [{"item_id": f"i{n}", "title": f"Lamp {n}", "leaf_category": "Lamps"} for n in (1, 2)]
+    insert_raw(home, items=items, users=[{"user_id": "ann", "region": "north"}])
+    variables = {"train_days": 9}
+
+    def day(number: int) -> None:
+        """Ann opens the search at 9:00, searches, and clicks item 1."""
+        actions = [("search_entry", None, None), ("search", f"lamp {number}", None)]
+        actions += [("item_click", None, "i1")]
+        insert_raw(
+            home,
+            events=[
+                {
+                    "event_id": f"e{number}-{place}",
+                    "user_id": "ann",
+                    "occurred_at": datetime(2026, 3, number, 9, place, tzinfo=UTC),
+                    "action": action,
+                    "query_text": query,
+                    "item_id": item,
+                }
+                for place, (action, query, item) in enumerate(actions)
+            ],
+        )
+
+    def teach(run_id: str, query: str, date: str) -> None:
+        row = {"session_id": f"ann:{date}", "query_text": query, "teacher_rank": 1}
+        insert_raw(home, "think", llm_candidates=[row | {"run_id": run_id}])
+
+    def samples() -> dict[int, tuple]:
+        """By day of March: region, labels, texts of the items in the context."""
+        return {
+            row["session_date"].day: (
+                row["region"],
+                row["labels"],
+                [b["content_text"] for b in row["behaviors"] if b["action"] == "item_click"],
+            )
+            for row in rows_of(home, "from samples.samples_think")
+        }
+
+    def change(statement: str) -> None:
+        warehouse.write(home, lambda lake: lake.execute(statement))
+
+    rule = "Lamp 1, Lamps"
+    day(1), day(2)
+    run_dbt(home, "run", variables=variables)
+    assert samples() == {1: ("north", ["lamp 1"], []), 2: ("north", ["lamp 2"], [rule])}
+
+    # A teacher's first word on a day belongs to it; the texts of the day are those of that build.
+    teach("20260302T000000-a", "torch", "2026-03-02")
+    run_dbt(home, "run", variables=variables)
+    assert samples()[2] == ("north", ["lamp 2", "torch"], [rule])
+
+    # A second word, a text in place of the rule's and a moved user are for the days to come.
+    teach("20260303T000000-b", "candle", "2026-03-02")
+    text = {"item_id": "i1", "item_text": "bright lamp", "run_id": "20260303T000000-c"}
+    insert_raw(home, "items", generated_texts=[text])
+    change("UPDATE lake.raw.users SET region = 'south'")
+    day(3)
+    run_dbt(home, "run", variables=variables)
+    assert samples() == {
+        1: ("north", ["lamp 1"], []),
+        2: ("north", ["lamp 2", "torch"], [rule]),
+        3: ("south", ["lamp 3"], ["bright lamp"] * 2),
+    }
+
+    asked = variables | {"rebuild_days": ["2026-03-02"]}
+    run_dbt(home, "run", variables=asked)
+    assert samples()[1] == ("north", ["lamp 1"], [])
+    assert samples()[2] == ("south", ["lamp 2", "candle"], ["bright lamp"])
+    (run,) = rows_of(home, "from meta.runs order by started_at desc limit 1")
+    assert json.loads(run["parameters"])["vars"]["rebuild_days"] == ["2026-03-02"]
 
 
 _SETTINGS = settings(

@@ -44,6 +44,7 @@ def test_a_failed_test_is_a_failed_run(home, insert_raw, run_dbt, rows_of):
     [
         ({"shop_timezone": "Mars/Olympus"}, "must be an IANA time zone"),
         ({"train_days": 0}, "'train_days' must be a whole number of at least 1, got 0"),
+        ({"rebuild_days": ["2026-02-30"]}, "holds 2026-02-30, which is no day"),
     ],
 )
 def test_a_variable_that_cannot_be_meant(home, run_dbt, rows_of, variables, message):
@@ -56,18 +57,25 @@ def test_a_variable_that_cannot_be_meant(home, run_dbt, rows_of, variables, mess
     )
 
 
-def test_a_run_with_other_variables_than_the_shop_says_so(home, run_dbt):
+def test_other_variables_than_the_shop_was_built_with_are_refused(home, run_dbt, rows_of):
     """Variables given once with --vars are forgotten by the next run."""
     given = {"shop_timezone": "Asia/Shanghai", "train_days": 63}
     build = ("run", "-s", "+shop")
-    first = run_dbt(home, *build, variables=given)
-    same = run_dbt(home, "run", "-s", "stg_users", variables=given)
-    forgotten = " ".join(run_dbt(home, *build).stdout.split())
-    for result in (first, same):
-        assert "OTHER VARIABLES" not in result.stdout
-    assert "OTHER VARIABLES: shop_timezone was Asia/Shanghai and is now UTC" in forgotten
-    assert "train_days was 63 and is now 30" in forgotten
-    assert "max_behaviors was" not in forgotten
+    run_dbt(home, *build, variables=given)
+    run_dbt(home, "run", "-s", "stg_users", variables=given | {"feature_days": 5})
+    forgotten = run_dbt(home, *build, check=False)
+    assert forgotten.returncode != 0
+    said = " ".join(forgotten.stdout.split())
+    assert "other variables: shop_timezone was Asia/Shanghai and is now UTC" in said
+    assert "train_days was 63 and is now 30" in said
+    assert "max_behaviors was" not in said
+    run_dbt(home, *build, "--full-refresh")
+    (shop,) = rows_of(home, "from meta.shop")
+    assert (shop["shop_timezone"], shop["train_days"]) == ("UTC", 30)
+    runs = rows_of(home, "from meta.runs where job = 'dbt run' order by started_at")
+    assert [run["status"] for run in runs] == ["succeeded"] * 3
+    arguments = [json.loads(run["parameters"])["arguments"] for run in runs]
+    assert [a.get("full_refresh") for a in arguments] == [None, None, True]
 
 
 def test_every_model_says_what_a_row_is():
