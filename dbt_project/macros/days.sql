@@ -131,10 +131,11 @@ delete from {{ target }} where {{ replaced_rows(config.get('meta', {}), target.i
 insert into {{ target }} ({{ columns }}) select {{ columns }} from {{ arguments['temp_relation'] }}
 {% endmacro %}
 
-{# Tests of an incremental model look at what the build has replaced; `dbt test` looks at all. #}
+{# Tests in a build look at what it has replaced, in views, too, whose `meta` says how; `dbt test`
+   looks at all. #}
 {% macro get_where_subquery(relation) %}
 {% set tested = graph.nodes.get(model.attached_node) if execute %}
-{% if tested and flags.WHICH == 'build' and tested.config.materialized == 'incremental' and tested.config.meta %}
+{% if tested and flags.WHICH == 'build' and tested.config.meta %}
     {{ return("(select * from " ~ relation ~ " as tested where "
         ~ replaced_rows(tested.config.meta, 'tested.') ~ ") as tested_rows") }}
 {% endif %}

@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', meta={'day': 'behavior_date'}) }}
 
 with item_texts as (
 

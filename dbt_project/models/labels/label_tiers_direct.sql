@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', meta={'day': 'session_date'}) }}
 
 with candidates as (
 

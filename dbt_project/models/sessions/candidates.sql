@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', meta={'day': 'request_date'}) }}
 
 select
     request_id,
