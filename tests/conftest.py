@@ -65,7 +65,7 @@ def served_shop(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A shop of six users, built by dbt, applied and materialised by Feast; not to be changed.
 
     Time zone Asia/Tokyo (UTC+9); the newest event is u1's, 2026-03-06 09:00 UTC. u5 only has a
-    profile, u6 only behaviours.
+    profile, u6 only behaviours. Think has read u1's last day; "red shoes" is most searched of item i0.
     """
     home = _make_home(tmp_path_factory.mktemp("served"))
     profiles = [("u1", "25-34", "f", "north"), ("u2", None, None, None), ("u3", "45-54", "m", None)]
@@ -103,6 +103,27 @@ def served_shop(tmp_path_factory: pytest.TempPathFactory) -> Home:
                 "item_id": i,
             }
             for e, u, t, a, q, i in events
+        ],
+    )
+    point = {"run_id": "20260306T090000-x2q", "session_id": "u1:2026-03-06"}
+    scores = [("item:i0", "tea pot", 0.5), ("item:i0", "red shoes", 0.25)]
+    scores.append(("query:red shoes", "scarf", 1.0))
+    _insert_raw(
+        home,
+        "serving",
+        x2q_triples=[
+            point
+            | {
+                "point_index": 0,
+                "triggers": ["item:i0", "query:red shoes"],
+                "rationale": "Tea is made in a kettle.",
+                "queries": ["red shoes", "tea pot", "scarf"],
+                "model_version": "think-1",
+            }
+        ],
+        x2q_scores=[
+            {"trigger": t, "query_text": q, "relevance": r, "run_id": point["run_id"]}
+            for t, q, r in scores
         ],
     )
     _run_dbt(home, "run", variables={"shop_timezone": "Asia/Tokyo", "train_days": 4})

@@ -15,7 +15,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize(
-    "name", ["user_profile", "user_behaviors", "query_stats", "popular_queries", "u2q"]
+    "name", ["user_profile", "user_behaviors", "query_stats", "popular_queries", "u2q", "x2q"]
 )
 def test_the_exported_file_is_the_table(random_shop, rows_of, name):
     home, _ = random_shop
@@ -30,6 +30,7 @@ def test_the_exported_file_is_the_table(random_shop, rows_of, name):
         "query_stats.parquet",
         "popular_queries.parquet",
         "u2q.parquet",
+        "x2q.parquet",
     }
 
 
