@@ -65,7 +65,7 @@ def served_shop(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A shop of six users, built by dbt, applied and materialised by Feast; not to be changed.
 
     Time zone Asia/Tokyo (UTC+9); the newest event is u1's, 2026-03-06 09:00 UTC. u5 only has a
-    profile, u6 only behaviours. Think has read u1's last day; "red shoes" is most searched of item i0.
+    profile, u6 only behaviours. Think has read u1's last day.
     """
     home = _make_home(tmp_path_factory.mktemp("served"))
     profiles = [("u1", "25-34", "f", "north"), ("u2", None, None, None), ("u3", "45-54", "m", None)]

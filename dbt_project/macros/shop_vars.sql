@@ -34,11 +34,13 @@
 {% macro warn_of_changed_vars() %}
 {% set shop = adapter.get_relation(target.database, 'meta', 'shop') %}
 {% if shop %}
+    {# Not by get_columns_in_relation: it begins a transaction, which takes the run's row in
+       meta.runs with it when dbt rolls it back after the last hook. #}
+    {% set built = run_query('select * from ' ~ shop) %}
     {# A shop built by an earlier version may lack one. #}
-    {% set names = adapter.get_columns_in_relation(shop) | map(attribute='name')
-        | select('in', shop_vars()) | list %}
+    {% set names = built.column_names | select('in', shop_vars()) | list %}
     {% set changed = [] %}
-    {% for row in run_query('select ' ~ names | join(', ') ~ ' from ' ~ shop).rows %}
+    {% for row in built.rows %}
         {% for name in names if row[name] | string != var(name) | string %}
             {% do changed.append(name ~ ' was ' ~ row[name] ~ ' and is now ' ~ var(name)) %}
         {% endfor %}
