@@ -43,7 +43,8 @@ def run_dbt() -> Callable[..., subprocess.CompletedProcess]:
     """``run_dbt(home, "build", "-s", ...)``: dbt from the checkout's root, as a user runs it.
 
     A process of its own, since dbt keeps its connections open. ``variables={...}`` becomes
-    ``--vars``; fails the test where dbt fails, unless ``check=False``.
+    ``--vars``; fails the test where dbt fails, unless ``check=False``. ``project``: the folder of
+    another dbt project than the checkout's.
     """
     return _run_dbt
 
@@ -151,16 +152,22 @@ def _insert_raw(home: Home, schema: str = "raw", **tables: Iterable[Mapping[str,
 
 
 def _run_dbt(
-    home: Home, *arguments: str, variables: Mapping[str, Any] | None = None, check: bool = True
+    home: Home,
+    *arguments: str,
+    variables: Mapping[str, Any] | None = None,
+    check: bool = True,
+    project: Path = PROJECT_ROOT,
 ) -> subprocess.CompletedProcess:
     if variables:
         arguments = (*arguments, "--vars", json.dumps(variables))
     result = subprocess.run(
         [sys.executable, "-m", "dbt.cli.main", *arguments],
-        cwd=PROJECT_ROOT,
+        cwd=project,
         env=os.environ
         | {
             "AIGQ_HOME": str(home.root),
+            # For the plugin, wherever the project is.
+            "PYTHONPATH": f"{PROJECT_ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
             "DBT_TARGET_PATH": str(home.root / "target"),
             "DBT_LOG_PATH": str(home.root / "logs"),
             "DBT_USE_COLORS": "false",
