@@ -1,8 +1,8 @@
 """``aigq generate neighbors``: the nearest placed query of each query that no click has placed.
 
-    dbt build -s +query_categories    # which queries there are, and which clicks have placed
+    dbt run -s +query_categories    # which queries there are, and which clicks have placed
     aigq generate neighbors
-    dbt build                         # the others take their neighbour's leaf category
+    dbt build                       # the others take their neighbour's leaf category
 
 Placed are the queries that clicks on training days gave a leaf category. A query gets its row once:
 those that have one with a neighbour that is still placed are not looked at again, so that a query's
