@@ -67,8 +67,12 @@ def generate_neighbors(run: jobs.Run, *, batch: int = _BATCH) -> None:
 
 
 def _write_missing(run: jobs.Run, missing: list[str], placed: list[str], batch: int) -> int:
+    total = len(placed) + len(missing)
     # On disk: a million embeddings are 1.5 GB, which the system may then take back from memory.
-    with tempfile.TemporaryFile() as file, tqdm(total=len(missing) + len(placed), unit="q") as bar:
+    with (
+        tempfile.TemporaryFile(dir=run.home.root) as file,
+        tqdm(total=total, unit=" queries") as bar,
+    ):
         shape = (len(placed), embeddings.DIMENSIONS)
         known = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
         bar.set_description("embed placed queries")
