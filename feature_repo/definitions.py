@@ -160,6 +160,17 @@ u2q = FeatureView(
     description="The list a model wrote for the user, best first. One row per user and time.",
 )
 
+x2q = FeatureView(
+    name="x2q",
+    entities=[trigger],
+    schema=_fields(queries=Array(String), rationales=Array(String), sources=Array(String)),
+    source=_source("x2q", created="created_at"),
+    description=(
+        "The queries that an item, a query or a category leads to, best first, with why and the"
+        " model version that said so. One row per trigger and time."
+    ),
+)
+
 direct_context = FeatureService(
     name="direct_context",
     features=[user_profile, user_behaviors],
@@ -169,6 +180,13 @@ hint_recall = FeatureService(
     name="hint_recall",
     features=[u2q, user_behaviors, popular_queries],
     description="Everything a hint request reads, at once.",
+)
+# A service of its own: a request knows its triggers only once hint_recall has told it the user's
+# behaviours, and asks for several at once.
+x2q_recall = FeatureService(
+    name="x2q_recall",
+    features=[x2q],
+    description="What the user's freshest triggers lead to.",
 )
 ctr_ranking = FeatureService(
     name="ctr_ranking",

@@ -43,7 +43,8 @@ def run_dbt() -> Callable[..., subprocess.CompletedProcess]:
     """``run_dbt(home, "build", "-s", ...)``: dbt from the checkout's root, as a user runs it.
 
     A process of its own, since dbt keeps its connections open. ``variables={...}`` becomes
-    ``--vars``; fails the test where dbt fails, unless ``check=False``.
+    ``--vars``; fails the test where dbt fails, unless ``check=False``. ``project``: the folder of
+    another dbt project than the checkout's.
     """
     return _run_dbt
 
@@ -65,7 +66,7 @@ def served_shop(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A shop of six users, built by dbt, applied and materialised by Feast; not to be changed.
 
     Time zone Asia/Tokyo (UTC+9); the newest event is u1's, 2026-03-06 09:00 UTC. u5 only has a
-    profile, u6 only behaviours.
+    profile, u6 only behaviours. Think has read u1's last day.
     """
     home = _make_home(tmp_path_factory.mktemp("served"))
     profiles = [("u1", "25-34", "f", "north"), ("u2", None, None, None), ("u3", "45-54", "m", None)]
@@ -105,6 +106,27 @@ def served_shop(tmp_path_factory: pytest.TempPathFactory) -> Home:
             for e, u, t, a, q, i in events
         ],
     )
+    point = {"run_id": "20260306T090000-x2q", "session_id": "u1:2026-03-06"}
+    scores = [("item:i0", "tea pot", 0.5), ("item:i0", "red shoes", 0.25)]
+    scores.append(("query:red shoes", "scarf", 1.0))
+    _insert_raw(
+        home,
+        "serving",
+        x2q_triples=[
+            point
+            | {
+                "point_index": 0,
+                "triggers": ["item:i0", "query:red shoes"],
+                "rationale": "Tea is made in a kettle.",
+                "queries": ["red shoes", "tea pot", "scarf"],
+                "model_version": "think-1",
+            }
+        ],
+        x2q_scores=[
+            {"trigger": t, "query_text": q, "relevance": r, "run_id": point["run_id"]}
+            for t, q, r in scores
+        ],
+    )
     _run_dbt(home, "run", variables={"shop_timezone": "Asia/Tokyo", "train_days": 4})
     _run_feast(home, "apply")
     _run_feast(home, "materialize", "2026-01-01T00:00:00", "2026-04-01T00:00:00")
@@ -130,16 +152,22 @@ def _insert_raw(home: Home, schema: str = "raw", **tables: Iterable[Mapping[str,
 
 
 def _run_dbt(
-    home: Home, *arguments: str, variables: Mapping[str, Any] | None = None, check: bool = True
+    home: Home,
+    *arguments: str,
+    variables: Mapping[str, Any] | None = None,
+    check: bool = True,
+    project: Path = PROJECT_ROOT,
 ) -> subprocess.CompletedProcess:
     if variables:
         arguments = (*arguments, "--vars", json.dumps(variables))
     result = subprocess.run(
         [sys.executable, "-m", "dbt.cli.main", *arguments],
-        cwd=PROJECT_ROOT,
+        cwd=project,
         env=os.environ
         | {
             "AIGQ_HOME": str(home.root),
+            # For the plugin, wherever the project is.
+            "PYTHONPATH": f"{PROJECT_ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
             "DBT_TARGET_PATH": str(home.root / "target"),
             "DBT_LOG_PATH": str(home.root / "logs"),
             "DBT_USE_COLORS": "false",

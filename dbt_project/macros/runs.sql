@@ -15,7 +15,9 @@
 {% endfor %}
 {% set settings = {} %}
 {% for name in shop_vars() + ['rebuild_days'] %}{% do settings.update({name: var(name)}) %}{% endfor %}
-{% set parameters = {'target': target.name, 'vars': settings, 'arguments': given} %}
+{% set parameters = {
+    'target': target.name, 'vars': settings, 'versions': newest_versions(), 'arguments': given
+} %}
 insert into {{ source('meta', 'runs') }}
     (run_id, job, started_at, status, snapshot_read, code_version, parameters)
 select

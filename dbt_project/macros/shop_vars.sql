@@ -6,19 +6,26 @@
 {% endmacro %}
 
 {% macro shop_vars() %}
-    {{ return(built_in_vars() + ['feature_days', 'ctr_prior_impressions']) }}
+    {{ return(built_in_vars() + [
+        'feature_days', 'x2q_days', 'x2q_lambda', 'x2q_length', 'ctr_prior_impressions'
+    ]) }}
 {% endmacro %}
 
 {# Stop before anything is built where a variable cannot be meant. #}
 {% macro check_vars() %}
 {% if execute %}
-    {% for name in shop_vars() if name != 'shop_timezone' %}
+    {% for name in shop_vars() if name not in ('shop_timezone', 'x2q_lambda') %}
         {% set value = var(name) %}
         {% if not (value is integer) or value is boolean or value < 1 %}
             {{ exceptions.raise_compiler_error(
                 "variable '" ~ name ~ "' must be a whole number of at least 1, got " ~ value) }}
         {% endif %}
     {% endfor %}
+    {% set weight = var('x2q_lambda') %}
+    {% if not (weight is number) or weight is boolean or not 0 <= weight <= 1 %}
+        {{ exceptions.raise_compiler_error(
+            "variable 'x2q_lambda' must be a number from 0 to 1, got " ~ weight) }}
+    {% endif %}
     {% set zone = var('shop_timezone') %}
     {% if not is_time_zone(zone) %}
         {{ exceptions.raise_compiler_error(

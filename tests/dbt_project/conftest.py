@@ -24,6 +24,9 @@ VARIABLES = {
     "think_list_length": 6,
     "train_days": 3,
     "feature_days": 2,
+    "x2q_days": 4,
+    "x2q_lambda": 0.75,
+    "x2q_length": 5,
 }
 
 

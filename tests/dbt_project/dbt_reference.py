@@ -117,6 +117,7 @@ def random_job_rows(raw: dict[str, list[Row]], seed: int, zone: str) -> dict[str
     written: dict[str, Any] = {
         "items": {"generated_texts": []},
         "think": {"llm_candidates": [], "alignments": []},
+        "serving": {"x2q_triples": [], "x2q_scores": []},
     }
     for run_id in ("20200101T000000-a", "20200102T000000-b"):
         for item in rng.sample(range(10), 4):
@@ -149,6 +150,42 @@ def random_job_rows(raw: dict[str, list[Row]], seed: int, zone: str) -> dict[str
                 }
                 for text in rng.sample(["torch", "tent", "stove", "red lamp", "boots"], 3)
             ]
+    # Draws of its own: those above stay what they are.
+    written["serving"] = random_x2q_rows(random.Random(seed), users, days)
+    return written
+
+
+def random_x2q_rows(rng: random.Random, users: list[str], days: list[date]) -> dict[str, list[Row]]:
+    """Triples and scores with ties, repeats, unknown items, empty lists and unscored pairs."""
+    texts = ["tent", "red lamp", "stove", "寝袋", "boots", "map", "never searched before"]
+    contents = [f"item:i{n}" for n in range(10)] + [f"query:{text}" for text in texts]
+    written: dict[str, list[Row]] = {"x2q_triples": [], "x2q_scores": []}
+    for run_id in ("20200101T000000-a", "20200102T000000-b"):
+        for session in rng.sample([f"{u}:{d}" for u in users for d in days], 60):
+            for point in range(rng.randrange(1, 4)):
+                written["x2q_triples"].append(
+                    {
+                        "run_id": run_id,
+                        "session_id": session,
+                        "point_index": point,
+                        "triggers": rng.choices(contents, k=rng.randrange(4)),
+                        "rationale": f"{session} {point}" if rng.random() < 0.9 else None,
+                        "queries": rng.choices(texts, k=rng.randrange(4)),
+                        "model_version": f"model {run_id}",
+                    }
+                )
+        written["x2q_scores"] += [
+            {
+                "run_id": run_id,
+                "trigger": trigger,
+                "query_text": text,
+                "relevance": rng.choice([0.0, 0.25, 0.5, 0.5, 1.0]),
+                "predicted_ctr": rng.choice([None, 0.0, 0.125, 0.5]),
+            }
+            for trigger in contents
+            for text in texts
+            if rng.random() < 0.7
+        ]
     return written
 
 

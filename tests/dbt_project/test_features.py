@@ -1,21 +1,24 @@
 """The feature tables and the parquet files that Feast reads."""
 
+import random
 from collections import Counter
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import duckdb
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from aigq import features
+from aigq.cli import main
 from aigq.text import normalize_query
 
 MICROSECOND = timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize(
-    "name", ["user_profile", "user_behaviors", "query_stats", "popular_queries", "u2q"]
+    "name", ["user_profile", "user_behaviors", "query_stats", "popular_queries", "u2q", "x2q"]
 )
 def test_the_exported_file_is_the_table(random_shop, rows_of, name):
     home, _ = random_shop
@@ -30,6 +33,7 @@ def test_the_exported_file_is_the_table(random_shop, rows_of, name):
         "query_stats.parquet",
         "popular_queries.parquet",
         "u2q.parquet",
+        "x2q.parquet",
     }
 
 
@@ -132,6 +136,40 @@ def test_query_stats_are_counts_of_days(random_shop, rows_of):
         assert row == {name: found[key][name] for name in row}
 
 
+def assert_historical_features_are(home, samples, zone):
+    """Feast's context of each user and moment of ``samples`` is the one in the row."""
+    wanted = pd.DataFrame(
+        {
+            "user_id": [row["user_id"] for row in samples],
+            "event_timestamp": pd.to_datetime([row["session_start_at"] for row in samples]),
+            "place": range(len(samples)),
+        }
+    )
+    store = features.open_store(home)
+    found = store.get_historical_features(
+        entity_df=wanted, features=store.get_feature_service("direct_context")
+    ).to_df()
+    assert sorted(found["place"]) == list(range(len(samples)))
+    for row in found.to_dict("records"):
+        sample = samples[row["place"]]
+        keys = row["content_keys"]
+        context = [] if keys is None or keys is pd.NA else list(keys)
+        assert context == [b["content_key"] for b in sample["behaviors"]]
+        if context:
+            assert list(row["content_texts"]) == [b["content_text"] for b in sample["behaviors"]]
+            assert list(row["actions"]) == [b["action"] for b in sample["behaviors"]]
+            days = [
+                datetime.fromtimestamp(int(us) // 1_000_000, ZoneInfo(zone)).date()
+                for us in row["occurred_at_us"]
+            ]
+            assert [(sample["session_date"] - day).days for day in days] == [
+                b["days_ago"] for b in sample["behaviors"]
+            ]
+        for name in ("age_band", "gender", "region"):
+            known = row[name] if isinstance(row[name], str) else None
+            assert known == sample[name] or not context
+
+
 def test_historical_features_are_the_contexts_that_sql_made(random_shop, rows_of, run_feast):
     """Point in time: Feast joins by time alone, the samples were made by SQL from the log."""
     home, reference = random_shop
@@ -144,33 +182,33 @@ def test_historical_features_are_the_contexts_that_sql_made(random_shop, rows_of
         if row["session_date"] > last_day - timedelta(days=2)
     ]
     assert len(samples) > 30
-    wanted = pd.DataFrame(
-        {
-            "user_id": [row["user_id"] for row in samples],
-            "event_timestamp": pd.to_datetime([row["session_start_at"] for row in samples]),
-            "place": range(len(samples)),
-        }
-    )
-    store = features.open_store(home)
-    found = store.get_historical_features(
-        entity_df=wanted, features=store.get_feature_service("direct_context")
-    ).to_df()
-    assert len(found) == len(samples)
-    for row in found.to_dict("records"):
-        sample = samples[row["place"]]
-        keys = row["content_keys"]
-        context = [] if keys is None or keys is pd.NA else list(keys)
-        assert context == [b["content_key"] for b in sample["behaviors"]]
-        if context:
-            assert list(row["content_texts"]) == [b["content_text"] for b in sample["behaviors"]]
-            assert list(row["actions"]) == [b["action"] for b in sample["behaviors"]]
-            days = [
-                reference.day(datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(us)))
-                for us in row["occurred_at_us"]
-            ]
-            assert [(sample["session_date"] - day).days for day in days] == [
-                b["days_ago"] for b in sample["behaviors"]
-            ]
-        for name in ("age_band", "gender", "region"):
-            known = row[name] if isinstance(row[name], str) else None
-            assert known == sample[name] or not context
+    assert_historical_features_are(home, samples, reference.variables["shop_timezone"])
+
+
+@pytest.mark.slow
+def test_historical_features_of_a_larger_shop(home, rows_of, run_dbt, run_feast):
+    """500 users of a simulated shop whose days end where neither the simulator's nor UTC's do."""
+    landing = str(home.landing)
+    for arguments in (
+        ("simulate", "--users", "2000", "--days", "20", "--seed", "3", "--out", landing),
+        ("ingest", landing),
+    ):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+    zone = "America/New_York"
+    variables = {"shop_timezone": zone, "train_days": 17, "feature_days": 5}
+    selected = ["samples_direct", "test_user_days", "path:dbt_project/models/features"]
+    run_dbt(home, "run", "-s", *(f"+{name}" for name in selected), variables=variables)
+    run_feast(home, "apply")
+    (shop,) = rows_of(home, "from meta.shop")
+    last_day = shop["last_event_at"].astimezone(ZoneInfo(zone)).date()
+    samples = [
+        row
+        for table in ("samples_direct", "test_user_days")
+        for row in rows_of(home, f"from samples.{table}")
+        if row["session_date"] > last_day - timedelta(days=5)
+    ]
+    users = set(random.Random(3).sample(sorted({row["user_id"] for row in samples}), 500))
+    samples = [row for row in samples if row["user_id"] in users]
+    assert sum(len(row["behaviors"]) == 50 for row in samples) > 100
+    assert_historical_features_are(home, samples, zone)

@@ -45,6 +45,7 @@ def test_a_failed_test_is_a_failed_run(home, insert_raw, run_dbt, rows_of):
         ({"shop_timezone": "Mars/Olympus"}, "must be an IANA time zone"),
         ({"train_days": 0}, "'train_days' must be a whole number of at least 1, got 0"),
         ({"rebuild_days": ["2026-02-30"]}, "holds 2026-02-30, which is no day"),
+        ({"x2q_lambda": 1.5}, "'x2q_lambda' must be a number from 0 to 1, got 1.5"),
     ],
 )
 def test_a_variable_that_cannot_be_meant(home, run_dbt, rows_of, variables, message):

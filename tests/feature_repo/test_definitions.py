@@ -33,6 +33,7 @@ def test_types_of_the_registry_are_those_of_the_warehouse(served_shop, store, ro
         "user_behaviors",
         "query_stats",
         "u2q",
+        "x2q",
         "popular_queries",
     }
     for view in views:
@@ -63,6 +64,7 @@ def test_services_and_entities(store):
     assert views == {
         "direct_context": {"user_profile", "user_behaviors"},
         "hint_recall": {"u2q", "user_behaviors", "popular_queries"},
+        "x2q_recall": {"x2q"},
         "ctr_ranking": {"user_profile", "user_behaviors", "query_stats"},
     }
 
@@ -77,6 +79,20 @@ def test_materialised_values_are_the_newest(served_shop, store):
     assert row["u2q__queries"] is None and row["u2q__queries__ts"] is None
     # Three texts by five users; the third differs by user.
     assert row["popular_queries__queries"][:2] == ["blue lamp", "red shoes"]
+
+
+def test_several_triggers_in_one_read(served_shop, store):
+    """Of i0's queries "red shoes" is less relevant but often searched, and ahead. Clicks have put
+    the query "red shoes" into c1. A trigger that is not in the index has nothing."""
+    keys = ["item:i0", "category:c0", "query:red shoes", "category:c1", "item:i1"]
+    found = store.get_online_features(
+        features=store.get_feature_service("x2q_recall"),
+        entity_rows=[{"trigger": key} for key in keys],
+    ).to_dict()
+    of_item = ["red shoes", "tea pot"]
+    assert found["queries"] == [of_item, of_item, ["scarf"], ["scarf"], None]
+    assert found["rationales"][0] == ["Tea is made in a kettle."] * 2
+    assert found["sources"][2] == ["think-1"]
 
 
 def test_get_online_features_as_typed(served_shop, run_feast):

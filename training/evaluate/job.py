@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import click
+import numpy as np
 import pyarrow as pa
 
 from aigq import embeddings, jobs, models, warehouse
 from aigq.as_of import as_of_option, find_snapshot
 from aigq.lists import merge_lists
+from aigq.neighbors import store_neighbors
 from aigq.settings import Home, UserError
 from training.evaluate import report
 from training.evaluate.metrics import (
@@ -31,7 +33,6 @@ from training.evaluate.metrics import (
     bootstrap,
     measure,
 )
-from training.evaluate.neighbors import store_neighbors
 
 CUTOFFS = (1, 3, 10, 30)
 BASELINES = ("popularity", "co_click", "own_recent")
@@ -306,7 +307,10 @@ def _look_up(run: jobs.Run, true_queries: set[str], ranked, category: dict[str, 
     vectors = dict(
         zip(everything, embeddings.embed(everything, progress="embed queries"), strict=True)
     )
-    store_neighbors(run, unplaced, placed, vectors)
+    if unplaced and placed:
+        of_unplaced, of_placed = (np.stack([vectors[q] for q in qs]) for qs in (unplaced, placed))
+        store_neighbors(run, unplaced, of_unplaced, placed, of_placed)
+        run.wrote("lake.items.query_neighbors", len(unplaced))
     con = warehouse.connect(run.home, read_only=True)
     try:
         neighbors = con.execute(

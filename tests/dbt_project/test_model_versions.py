@@ -1,0 +1,75 @@
+"""docs/label_versions.md, done: a label table gets a second version in a copy of the project."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+
+import yaml
+
+from aigq.settings import PROJECT_ROOT
+
+
+def add_second_version(project) -> None:
+    """Inside a tier, `label_lists` is from now on in alphabetical order."""
+    labels = project / "dbt_project" / "models" / "labels"
+    sql = (labels / "label_lists.sql").read_text()
+    assert sql.count("tier_rank\n") == 1
+    newer = sql.replace("tier_rank\n", "query_text\n")
+    (labels / "label_lists_v2.sql").write_text(newer)
+    properties = yaml.safe_load((labels / "label_lists.yml").read_text())
+    (model,) = properties["models"]
+    model["latest_version"] = 2
+    model["versions"].append({"v": 2})
+    for test in properties["unit_tests"]:
+        test["versions"] = {"include": [1]}
+    (labels / "label_lists.yml").write_text(yaml.safe_dump(properties))
+
+
+def test_the_second_version_has_the_plain_name_and_the_first_keeps_its_rows(
+    home, insert_raw, run_dbt, rows_of, tmp_path
+):
+    project = tmp_path / "project"
+    shutil.copytree(PROJECT_ROOT / "dbt_project", project / "dbt_project")
+    for name in ("dbt_project.yml", "profiles.yml"):
+        shutil.copy(PROJECT_ROOT / name, project)
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    candidate = {"request_id": "r1", "displayed": True}
+    insert_raw(
+        home,
+        events=[
+            {
+                "event_id": "e1",
+                "user_id": "u1",
+                "occurred_at": noon,
+                "action": "search",
+                "query_text": "rope",
+            }
+        ],
+        hint_requests=[{"request_id": "r1", "user_id": "u1", "requested_at": noon}],
+        hint_candidates=[
+            candidate | {"rank": 1, "rank_score": 0.9, "query_text": "tent", "clicked_at": None},
+            candidate | {"rank": 2, "rank_score": 0.5, "query_text": "stove", "clicked_at": noon},
+            candidate | {"rank": 3, "rank_score": 0.1, "query_text": "axe", "clicked_at": None},
+        ],
+    )
+
+    def labels(table):
+        rows = rows_of(home, f"select query_text from labels.{table} order by position")
+        return [row["query_text"] for row in rows]
+
+    old, new = ["stove", "tent", "axe"], ["stove", "axe", "tent"]
+    run_dbt(home, "run", "-s", "+label_lists", project=project)
+    assert labels("label_lists") == old
+
+    add_second_version(project)
+    # Only the newest is built: the rows of the other one are those that were there before.
+    run_dbt(home, "build", "-s", "label_lists,version:latest", project=project)
+    assert (labels("label_lists"), labels("label_lists_v1")) == (new, old)
+
+    built = run_dbt(home, "run", "-s", "label_lists", project=project).stdout
+    for name in ("label_lists", "label_lists_v1"):
+        assert f" model labels.{name} ." in built
+    assert (labels("label_lists"), labels("label_lists_v1")) == (new, old)
+    runs = rows_of(home, "select parameters from meta.runs order by started_at")
+    versions = [json.loads(run["parameters"])["versions"]["label_lists"] for run in runs]
+    assert versions == ["1", "2", "2"]
