@@ -3,6 +3,7 @@
 import json
 import random
 from collections import defaultdict
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import dbt_reference as reference
@@ -34,10 +35,20 @@ def tables(rows_of, home) -> dict[str, list]:
     }
 
 
+@dataclass
+class Arrivals:
+    """The rows of raw and job tables, by schema and table, in the batches that they arrive in."""
+
+    seed: int
+    zone: str
+    batches: list[dict] = field(repr=False)
+
+
 @st.composite
 def arrivals(draw, most_batches):
-    """A random log and job tables, cut into the batches that the rows arrive in."""
-    rng = random.Random(draw(st.integers(0, 2**32)))
+    """A random log and job tables, cut into batches."""
+    seed = draw(st.integers(0, 2**32))
+    rng = random.Random(seed)
     zone = draw(st.sampled_from(["America/Havana", "Asia/Kolkata", "UTC"]))
     raw = reference.random_shop(rng.random(), zone, FIRST_DAY, days=6, users=8)
     jobs = reference.random_job_rows(raw, rng.random(), zone)
@@ -67,15 +78,14 @@ def arrivals(draw, most_batches):
             if row["run_id"] == newest[row["session_id"]]:
                 batches[when[row["session_id"]]]["think", table].append(row)
     batches[0]["items", "generated_texts"] = jobs["items"]["generated_texts"]
-    return zone, batches
+    return Arrivals(seed, zone, batches)
 
 
 @pytest.fixture
 def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of):
-    def compare(arriving) -> None:
-        zone, batches = arriving
+    def compare(arriving: Arrivals) -> None:
         variables = {
-            "shop_timezone": zone,
+            "shop_timezone": arriving.zone,
             "max_behaviors": 5,
             "direct_list_length": 4,
             "think_list_length": 6,
@@ -84,7 +94,7 @@ def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of):
         }
         by_day = make_home(tmp_path_factory.mktemp("by_day"))
         at_once = make_home(tmp_path_factory.mktemp("at_once"))
-        for batch in batches:
+        for batch in arriving.batches:
             for (schema, table), rows in batch.items():
                 insert_raw(by_day, schema, **{table: rows})
                 insert_raw(at_once, schema, **{table: rows})
