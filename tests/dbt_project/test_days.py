@@ -110,7 +110,7 @@ def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of):
 
 
 def test_history_is_rewritten_only_when_asked(home, insert_raw, run_dbt, rows_of):
-    """What was known when a day was built stays in it: item texts, profiles, the teacher's lists."""
+    """What was known when a day was built stays in it: texts, profiles, a teacher's lists."""
     items = [{"item_id": f"i{n}", "title": f"Lamp {n}", "leaf_category": "Lamps"} for n in (1, 2)]
     insert_raw(home, items=items, users=[{"user_id": "ann", "region": "north"}])
     variables = {"train_days": 9}
