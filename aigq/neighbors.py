@@ -50,7 +50,7 @@ def store_neighbors(
         {
             "query_text": list(unplaced),
             "neighbor_text": [placed[i] for i in index],
-            "similarity": cosine.astype(float),
+            "similarity": cosine.astype(float).round(_DECIMALS),
             "run_id": [run.run_id] * len(unplaced),
         }
     )
