@@ -85,7 +85,8 @@ TRUTH_SCHEMAS = {
     ),
     # aim: the slot of the interest that brought the user; is_browsing: looked at no hint.
     "requests": pa.schema({"request_id": pa.string(), "aim": pa.int32(), "is_browsing": pa.bool_()}),
-    # Displayed candidates. click_probability: where examined; purchase_probability: once clicked.
+    # Displayed candidates. click_probability: of one who does not browse; purchase_probability: of
+    # an order or more, once clicked.
     "hints": pa.schema(
         {
             "request_id": pa.string(),

@@ -110,10 +110,13 @@ class Population:
         parts = (part[users, slots] for part in vars(self.interests).values())
         self._changes.append(Changes(time, users, slots, Interests(*parts)))
 
-    def changes(self) -> list[Changes]:
-        """How interests became what they are, since the last call."""
-        changes, self._changes = self._changes, []
-        return changes
+    def changes(self) -> Changes:
+        """How interests became what they are since the last call, in the order it happened."""
+        times, users, slots, interests = zip(*self._changes, strict=True)
+        parts = zip(*(vars(i).values() for i in interests), strict=True)
+        self._changes = []
+        joined = (np.concatenate(part) for part in (times, users, slots, *parts))
+        return Changes(next(joined), next(joined), next(joined), Interests(*joined))
 
     def drift(self, rng: np.random.Generator, day: int) -> None:
         """``day`` (0-based) begins: some users find a new interest."""

@@ -190,8 +190,9 @@ class MadeUp(Language):
         for length in (2, 1):
             for at in range(len(said) - length + 1):
                 name = self._names.get(tuple(said[at : at + length]))
-                if name is not None:
-                    return self._wording_of(*name, said[:at], said[at + length :])
+                # A leaf's name may be another's attribute: wool.
+                if name and (found := self._wording_of(*name, said[:at], said[at + length :])) >= 0:
+                    return found
         return -1
 
     def _wording_of(self, leaf: int, synonym: int, before: list[str], after: list[str]) -> int:

@@ -62,6 +62,12 @@ def attraction(settings: ShopSettings, relevance: np.ndarray) -> np.ndarray:
     return trusted * relevance + mistaken * (1 - relevance)
 
 
+def click(settings: ShopSettings, relevance: np.ndarray) -> np.ndarray:
+    """Chance of a click at each position, examined or not, by one who does not only browse;
+    shape (..., 3)."""
+    return np.array(settings.position_bias) * attraction(settings, relevance)
+
+
 def cart_chance(settings: ShopSettings, relevance: np.ndarray) -> np.ndarray:
     """Chance that an item clicked after a query of this relevance is put into the cart."""
     return settings.cart_relevant * relevance + settings.cart_irrelevant * (1 - relevance)

@@ -47,8 +47,7 @@ class RequestBatch:
     """Hint requests of one round: (n,) and their candidates (n, C).
 
     Of what the log does not tell: ``aim`` (n,) the interest that brought the user, ``browsing``
-    (n,) who looks at no hint, ``relevance``, ``chance`` of a click where examined, and who
-    ``examined``, all (n, 3) by position.
+    (n,) who looks at no hint, ``relevance`` and what was ``examined``, (n, 3) by position.
     """
 
     time: np.ndarray
@@ -58,7 +57,6 @@ class RequestBatch:
     aim: np.ndarray
     browsing: np.ndarray
     relevance: np.ndarray
-    chance: np.ndarray
     examined: np.ndarray
 
 
@@ -174,7 +172,7 @@ class _Round:
             self.clock[rows] += self.rng.integers(200, 1_000, len(rows))
             self._search(rows, shown[rows, position], typed=False)
             self._look_at_items(rows, relevance=relevance[rows, position])
-        unseen = (self.main, self.browsing, relevance, chance, examined)
+        unseen = (self.main, self.browsing, relevance, examined)
         self.day.requests.append(RequestBatch(requested, self.users, ranked, clicked, *unseen))
         return (clicked > 0).any(axis=1)
 

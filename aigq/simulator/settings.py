@@ -88,8 +88,8 @@ class ShopSettings(Settings):
 
     # After a search
     clicks_per_search: float = Field(1.7, ge=0, description="Item clicks per search, mean.")
-    cart_relevant: Share = Field(0.22, description="Carts per click after a wanted query.")
-    cart_irrelevant: Share = Field(0.08, description="Carts per click after any other query.")
+    cart_relevant: Share = Field(0.26, description="Carts per click after a wanted query.")
+    cart_irrelevant: Share = Field(0.1, description="Carts per click after any other query.")
     order_share: Share = Field(0.5, description="Carts that become an order at once.")
 
     # The production ranker; its score is a logistic model with these weights
@@ -114,10 +114,10 @@ class ShopSettings(Settings):
         (1.0, 0.65, 0.45), description="Chance that position 1, 2, 3 is looked at."
     )
     click_relevant: tuple[Share, Share, Share] = Field(
-        (0.53, 0.51, 0.5), description="Click chance of a relevant hint looked at, by position."
+        (0.5, 0.48, 0.46), description="Click chance of a relevant hint looked at, by position."
     )
     click_irrelevant: tuple[Share, Share, Share] = Field(
-        (0.03, 0.015, 0.01), description="Of an irrelevant one: trust in the ranking."
+        (0.03, 0.017, 0.01), description="Of an irrelevant one: trust in the ranking."
     )
 
     @model_validator(mode="after")

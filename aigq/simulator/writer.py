@@ -83,8 +83,7 @@ class Writer:
 
     def day(self, day: Day) -> None:
         """The events and hint requests of one day, in order of time, and the truth of it."""
-        for changes in self._people.changes():
-            self._interests(changes)
+        self._interests(self._people.changes())
         if day.requests:
             self._events(day.events)
             self._hints(day.requests)
@@ -164,14 +163,16 @@ class Writer:
                 "clicked_at": times(clicked[at], clicked[at] == 0),
             },
         )
-        aim, browsing, relevance, chance, examined = (
+        aim, browsing, relevance, examined = (
             np.concatenate([getattr(b, name) for b in batches])[order]
-            for name in ("aim", "browsing", "relevance", "chance", "examined")
+            for name in ("aim", "browsing", "relevance", "examined")
         )
         self._write(
             f"{TRUTH}/requests",
             {"request_id": ids("r", request, 8), "aim": aim, "is_browsing": browsing},
         )
+        positions = np.arange(DISPLAYED)
+        click = truth.click(self._settings, relevance)[:, positions, positions]
         self._write(
             f"{TRUTH}/hints",
             {
@@ -180,7 +181,7 @@ class Writer:
                 "position": np.tile(np.arange(1, DISPLAYED + 1), n),
                 "relevance": relevance.ravel(),
                 "is_examined": examined.ravel(),
-                "click_probability": chance.ravel(),
+                "click_probability": click.ravel(),
                 "purchase_probability": truth.purchase(self._settings, relevance).ravel(),
             },
         )
