@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from aigq.simulator import words
 from aigq.simulator.ids import ids
-from aigq.simulator.language import COMPLEMENTS, first_days
+from aigq.simulator.language import first_days
 from aigq.simulator.settings import ShopSettings
 
 GROUPS = 3

@@ -1,4 +1,4 @@
-"""A given catalog: ``DIR/items.*`` as in the raw contract, ``DIR/query_items.*`` with what is asked.
+"""A given catalog: ``DIR/items.*`` as in the raw contract, ``DIR/query_items.*``: what is asked.
 
 ``query_items`` has one row per query and item that answers it: ``query_text``, ``item_id``, and if
 the shop knows them ``relevance`` (on any scale from 0; default 1) and ``weight`` (e.g. clicks).

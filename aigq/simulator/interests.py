@@ -31,9 +31,7 @@ class Interests:
         """(N, K) strengths in season, scaled to sum to 1. ``season``: factors by leaf, (L,) or
         one row per user (N, L)."""
         factor = (
-            season[self.leaf]
-            if season.ndim == 1
-            else np.take_along_axis(season, self.leaf, axis=1)
+            season[self.leaf] if season.ndim == 1 else np.take_along_axis(season, self.leaf, axis=1)
         )
         strength = self.strength_on(day) * factor
         return strength / strength.sum(axis=1, keepdims=True)

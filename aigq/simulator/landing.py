@@ -84,7 +84,9 @@ TRUTH_SCHEMAS = {
         }
     ),
     # aim: the slot of the interest that brought the user; is_browsing: looked at no hint.
-    "requests": pa.schema({"request_id": pa.string(), "aim": pa.int32(), "is_browsing": pa.bool_()}),
+    "requests": pa.schema(
+        {"request_id": pa.string(), "aim": pa.int32(), "is_browsing": pa.bool_()}
+    ),
     # Displayed candidates. click_probability: of one who does not browse; purchase_probability: of
     # an order or more, once clicked.
     "hints": pa.schema(
@@ -144,7 +146,7 @@ def publish(folder: Path) -> Iterator[Path]:
                 # Renamed first: half a truth would not be recognised by the next run.
                 truth.rename(folder / f"{partial.name}-old-truth")
                 shutil.rmtree(folder / f"{partial.name}-old-truth")
-            (partial / TRUTH).rename(truth)
+            (partial / TRUTH).replace(truth)
             for table in SCHEMAS:
                 (partial / f"{table}.parquet").replace(folder / f"{table}.parquet")
         finally:

@@ -82,6 +82,7 @@ class Language(ABC):
     def items(self, rng: np.random.Generator, day: int, codes: np.ndarray) -> np.ndarray:
         """(n,) the item clicked after each query: one launched by ``day``."""
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
         """Write to the truth's ``folder`` what cannot be made again from settings and items."""
 

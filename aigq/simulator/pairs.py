@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aigq.settings import UserError
@@ -78,7 +79,7 @@ class Pairs(Language):
             )
         self._query = encoded.indices.to_numpy()
         item_ids = items["item_id"].combine_chunks()
-        self._item = pa.compute.index_in(pairs["item_id"].combine_chunks(), item_ids).to_numpy()
+        self._item = pc.index_in(pairs["item_id"].combine_chunks(), item_ids).to_numpy()
         self._pair_weight, demand = self._weights()
         self._first_pair = np.searchsorted(self._query, np.arange(len(self._said) + 1))
 
@@ -104,9 +105,7 @@ class Pairs(Language):
             item_ids=item_ids,
             leaf=leaf,
             price=price,
-            launched=first_days(
-                rng, settings.new_item_share, settings.days, from_start=from_start
-            ),
+            launched=first_days(rng, settings.new_item_share, settings.days, from_start=from_start),
             rows=items,
         )
         self._day = None
@@ -247,7 +246,7 @@ def _leaves(items: pa.Table, answered: np.ndarray) -> tuple[list[str], np.ndarra
     """Leaf ids, sorted, and the leaf of each item; -1 for items not ``answered``."""
     ids = items["leaf_category_id"].combine_chunks()
     leaf_ids = sorted(set(ids.take(pa.array(answered)).to_pylist()))
-    leaf = pa.compute.index_in(ids, pa.array(leaf_ids)).fill_null(-1).to_numpy().astype(np.int64)
+    leaf = pc.index_in(ids, pa.array(leaf_ids)).fill_null(-1).to_numpy().astype(np.int64)
     return leaf_ids, np.where(np.isin(np.arange(len(items)), answered), leaf, -1)
 
 

@@ -4,6 +4,7 @@ A query is an integer code made of leaf, intent (which attributes, which brand),
 synonym, type last or first) and typo. Texts are made for those codes only that occur.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +98,9 @@ class MadeUp(Language):
         self._attributes = [
             {value: a for a, value in enumerate(leaf.attributes)} for leaf in catalog.leaves
         ]
-        self._brands = [{value: b for b, value in enumerate(leaf.brands)} for leaf in catalog.leaves]
+        self._brands = [
+            {value: b for b, value in enumerate(leaf.brands)} for leaf in catalog.leaves
+        ]
 
     def leaf_of(self, codes: np.ndarray) -> np.ndarray:
         """See :class:`Language`."""
@@ -171,6 +174,9 @@ class MadeUp(Language):
             utility += 2.5 * (has[rows, :, attribute] & (attribute >= 0)[:, None])
         utility += rng.gumbel(size=items.shape)
         return items[rows, utility.argmax(axis=1)]
+
+    def save(self, folder: Path) -> None:
+        """Nothing: the settings say all."""
 
     def _texts(self, wordings: np.ndarray) -> list[str]:
         columns = (part.tolist() for part in decode(wordings * TYPOS))
