@@ -1,7 +1,9 @@
 """A given catalog: its items and queries, and only those, in a made-up log."""
 
 import csv
+import gzip
 import json
+import re
 
 import duckdb
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from aigq.cli import main
-from aigq.settings import UserError
+from aigq.settings import PROJECT_ROOT, UserError
 from aigq.simulator import given
 from aigq.simulator.job import simulate
 from aigq.simulator.settings import ShopSettings
@@ -233,6 +235,25 @@ def test_more_categories_than_memory(tmp_path):
     pairs = [{"query_text": f"q{n}", "item_id": str(n)} for n in range(200)]
     with pytest.raises(UserError, match="GiB, more than 3; give fewer --users"):
         given.load(many, _put(tmp_path, items, pairs))
+
+
+def test_the_documented_way_from_judged_pairs_to_a_catalog(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "catalog").mkdir()
+    with gzip.open("judgements.csv.gz", "wt", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["query_text", "item_id", "title", "relevance"])
+        for kind in ("wall clips", "Wall clip", "sink", "sinks"):
+            for number, color in enumerate(COLORS):
+                writer.writerow([f"{color} {kind}", number, f"{color} thing", 1 + (kind == "sink")])
+    page = (PROJECT_ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r"```sql\n(.*?)```", page, flags=re.DOTALL)
+    with duckdb.connect() as con:
+        con.execute(query)
+    catalog = given.load(SETTINGS, tmp_path / "catalog").catalog
+    # Each thing is a sink to most, and "clips" and "clip" are one category that is never the best.
+    assert catalog.leaf_ids == ["sink"]
+    assert len(catalog.item_ids) == len(COLORS)
 
 
 @pytest.mark.e2e

@@ -294,7 +294,7 @@ def test_presets_differ_in_how_much_people_repeat(tmp_path):
     repeated = []
     for name in ("low_loyalty", "default", "high_loyalty"):
         preset = recipe_path("aigq/simulator", name)
-        settings = ShopSettings.load(preset, overrides={"users": 1500, "days": 14})
+        settings = ShopSettings.load(preset, overrides={"users": 900, "days": 12})
         simulate(settings, tmp_path / name)
         repeated += duckdb.sql(f"""
             select avg((place > 1)::int) from (
