@@ -1,11 +1,12 @@
 """The truth beside the log is what the simulation drew from, and the log follows it."""
 
+import re
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from aigq.settings import UserError
+from aigq.settings import PROJECT_ROOT, UserError
 from aigq.simulator.job import simulate
 from aigq.simulator.landing import TRUTH_SCHEMAS
 from aigq.simulator.settings import ShopSettings
@@ -29,7 +30,7 @@ def _displayed(shop, every=1):
     return zip(*rows, strict=True)
 
 
-@pytest.mark.parametrize(("name", "every"), [("default_shop", 8), ("late_shop", 1)])
+@pytest.mark.parametrize(("name", "every"), [("default_shop", 20), ("late_shop", 1)])
 def test_scores_are_exactly_what_the_simulation_used(name, every, request):
     """Also for the user's later visits of a day with orders, and around midnight."""
     shop = request.getfixturevalue(name)
@@ -109,6 +110,14 @@ def test_any_text_has_a_score(default_shop):
     each = [truth.score([user], [time], [texts], [aim]).relevance[0] for aim in aims]
     assert (np.min(each, axis=0) <= one.relevance[0] + 1e-12).all()
     assert (one.relevance[0] <= np.max(each, axis=0) + 1e-12).all()
+
+
+def test_the_documented_example(default_shop, capsys):
+    page = (PROJECT_ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(example.replace("data/landing", str(default_shop.folder)), {})
+    told = re.findall(r"\[+[0-9. ]+\]+", example.partition("print")[2])
+    assert capsys.readouterr().out.split("\n")[:-1] == told
 
 
 def test_interests_fade_on_after_the_log(default_shop):
