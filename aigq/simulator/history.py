@@ -14,6 +14,11 @@ TOP_OF_LEAF = 8
 _AFFINITY_A_DAY_LATER = 0.85
 
 
+def _leaves(language: Language) -> int:
+    """Leaves to count for: the ranker takes a user's two strongest, be there only one."""
+    return max(2, len(language.catalog.leaf_demand))
+
+
 class UserHistory:
     """Per user: the last distinct searches, newest first, and interest shown by leaf."""
 
@@ -21,7 +26,7 @@ class UserHistory:
         self.language = language
         self.recent = np.full((users, REMEMBERED), -1, np.int64)  # codes, spelled right
         self.recent_at = np.zeros((users, REMEMBERED), np.int64)  # ms
-        self.affinity = np.zeros((users, len(language.catalog.leaf_demand)), np.float32)
+        self.affinity = np.zeros((users, _leaves(language)), np.float32)
 
     def searched(self, users: np.ndarray, codes: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Note one search for each of the distinct ``users``; returns the leaf searched before
@@ -60,7 +65,7 @@ class ShopHistory:
 
     def __init__(self, settings: ShopSettings, language: Language):
         self.settings, self.language = settings, language
-        leaves = len(language.catalog.leaf_demand)
+        leaves = _leaves(language)
         self._editorial = self._codes = np.sort(language.editorial())
         rng = np.random.default_rng([settings.seed, 3])
         self._counts = rng.uniform(0.5, 1.5, len(self._codes))

@@ -185,6 +185,16 @@ def test_leaves_that_answer_each_other_are_complements(tmp_path):
     assert "z" not in leaf
 
 
+def test_a_shop_of_one_category(tmp_path):
+    items, pairs = _rows()
+    same = [row | {"leaf_category_id": "all", "category_path": ""} for row in items]
+    simulate(SETTINGS, tmp_path / "landing", _put(tmp_path / "catalog", same, pairs))
+    shown = duckdb.sql(
+        f"select distinct query_text from '{tmp_path}/landing/hint_candidates.parquet'"
+    )
+    assert len(shown.fetchall()) > 20
+
+
 def _change(rows, number, **values):
     return [row | values if index == number else row for index, row in enumerate(rows)]
 
