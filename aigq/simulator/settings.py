@@ -1,4 +1,4 @@
-"""Every parameter of the made-up shop; the presets are in recipes/, all of them in default.yaml.
+"""Every parameter of the made-up shop; recipes/ has presets, and default.yaml lists them all.
 
 Values were set before any model was trained on the shop, from what is commonly reported of shops
 and search engines, and are not tuned to any result. The share of repeated searches decides more
