@@ -5,6 +5,8 @@
 
 from dataclasses import dataclass
 
+# A folder beside a shop's files that is not read: what only the simulator knows of its own shop.
+TRUTH = "truth"
 ACTIONS = ("search_entry", "search", "item_click", "cart", "order", "app_exit")
 
 

@@ -11,14 +11,14 @@ import difflib
 import gzip
 import shutil
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import duckdb
 
-from aigq.contract import TABLES
+from aigq.contract import TABLES, TRUTH
 from aigq.settings import UserError
 
 FORMATS = ("parquet", "csv", "jsonl")
@@ -56,24 +56,27 @@ def file_format(path: Path) -> str | None:
     return ending if ending in FORMATS else None
 
 
-def discover(folder: Path) -> dict[str, list[Path]]:
-    """The files of each contract table under ``folder``, in path order (which is row order).
+def discover(folder: Path, tables: Collection[str] = TABLES) -> dict[str, list[Path]]:
+    """The files of each of ``tables`` under ``folder``, in path order (which is row order).
 
-    Names that start with ``.`` or ``_`` are skipped, as are files of no data format.
+    Names that start with ``.`` or ``_`` are skipped, as are files of no data format and a folder
+    ``truth``, which no model may learn from.
     Raises :class:`UserError` for unknown tables and formats, and where nothing is found.
     """
     found: dict[str, list[Path]] = {}
     for path in sorted(p for p in folder.iterdir() if p.name[0] not in "._"):
+        if path.is_dir() and path.name == TRUTH:
+            continue
         table = path.name if path.is_dir() else path.name.split(".")[0]
         if path.is_dir():
             paths = sorted(p for p in path.rglob("*") if p.is_file() and _visible(p, path))
-        elif table in TABLES or _looks_like_data(path):
+        elif table in tables or _looks_like_data(path):
             paths = [path]
         else:
             click.echo(f"{path}: not a data file, ignored", err=True)
             continue
-        if table not in TABLES:
-            raise UserError(f"{path}: unknown table {table!r}{nearest(table, TABLES)}")
+        if table not in tables:
+            raise UserError(f"{path}: unknown table {table!r}{nearest(table, tables)}")
         for file in paths:
             if file_format(file) is None:
                 raise UserError(f"{file}: unknown format for table {table}; expected {_ENDINGS}")
@@ -81,9 +84,9 @@ def discover(folder: Path) -> dict[str, list[Path]]:
     if not any(found.values()):
         raise UserError(
             f"{folder}: no files of the raw contract; expected e.g. events.parquet or a folder"
-            f" events/ of files ({_ENDINGS}); tables: {', '.join(TABLES)}"
+            f" events/ of files ({_ENDINGS}); tables: {', '.join(tables)}"
         )
-    return {name: found[name] for name in TABLES if name in found}
+    return {name: found[name] for name in tables if name in found}
 
 
 def _visible(path: Path, folder: Path) -> bool:

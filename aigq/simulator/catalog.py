@@ -7,15 +7,17 @@ an item or a query refers to them by their index within the leaf (-1: none).
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from aigq.simulator import words
+from aigq.simulator.ids import ids
+from aigq.simulator.language import first_days
 from aigq.simulator.settings import ShopSettings
 
 GROUPS = 3
 GROUP_SIZE = 4
 ATTRIBUTES = GROUPS * GROUP_SIZE
 BRANDS = 6
-COMPLEMENTS = 4
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,11 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class Catalog:
-    """Leaves and items. L leaves, I items, M = most items of a leaf."""
+class MadeUpCatalog:
+    """Leaves and items. L leaves, I items, M = most items of a leaf.
+
+    Days of first use (``launched``, ``*_debut``) are -1 where there from the start.
+    """
 
     leaves: list[Leaf]
     department: np.ndarray  # (L,) index into words.DEPARTMENTS
@@ -47,6 +52,42 @@ class Catalog:
     price: np.ndarray  # (I,)
     titles: list[str]
     tags: list[list[str]]
+    attribute_debut: np.ndarray  # (L, ATTRIBUTES) day on which the word comes into use
+    brand_debut: np.ndarray  # (L, BRANDS)
+    launched: np.ndarray  # (I,) not before the debut of its brand and attributes
+
+    @property
+    def leaf_ids(self) -> list[str]:
+        """(L,) contract ids of the leaves."""
+        return ids("c", np.arange(len(self.leaves)), 3).to_pylist()
+
+    @property
+    def item_ids(self) -> pa.Array:
+        """(I,) contract ids of the items."""
+        return ids("i", np.arange(len(self.leaf)), 6)
+
+    def item_rows(self) -> pa.Table:
+        """The contract's items, those to come included."""
+        leaves = [self.leaves[leaf] for leaf in self.leaf]
+        pairs = np.sort(self.attributes, axis=1).tolist()
+        attributes = [
+            [(leaf.groups[a // GROUP_SIZE], leaf.attributes[a]) for a in pair]
+            for leaf, pair in zip(leaves, pairs, strict=True)
+        ]
+        brands = self.brand.tolist()
+        return pa.table(
+            {
+                "item_id": self.item_ids,
+                "title": self.titles,
+                "leaf_category_id": ids("c", self.leaf, 3),
+                "leaf_category": [leaf.path.rsplit(" > ", 1)[1] for leaf in leaves],
+                "category_path": [leaf.path for leaf in leaves],
+                "brand": [leaf.brands[b].title() for leaf, b in zip(leaves, brands, strict=True)],
+                "attributes": pa.array(attributes, pa.map_(pa.string(), pa.string())),
+                "tags": self.tags,
+                "price": self.price,
+            }
+        )
 
 
 def zipf(size: int, exponent: float) -> np.ndarray:
@@ -93,8 +134,8 @@ def _complements(leaves: list[Leaf]) -> np.ndarray:
     )
 
 
-def build(settings: ShopSettings) -> Catalog:
-    """The catalog of a shop; the same seed gives the same one, whatever its users and days."""
+def build(settings: ShopSettings) -> MadeUpCatalog:
+    """The catalog of a shop; the same seed gives the same items, whatever its users and days."""
     rng = np.random.default_rng([settings.seed, 1])
     leaves, departments = _leaves(rng)
     leaf_demand = zipf(len(leaves), settings.leaf_zipf)[rng.permutation(len(leaves))]
@@ -111,7 +152,8 @@ def build(settings: ShopSettings) -> Catalog:
     attributes = two_attributes(rng, len(leaf), settings.value_zipf)
     level = np.array(list(words.PRICES.values()))[departments] * rng.lognormal(0, 0.5, len(leaves))
     price = level[leaf] * (1 + 0.15 * brand) * rng.lognormal(0, 0.3, len(leaf))
-    return Catalog(
+    attribute_debut, brand_debut, launched = _first_days(settings, leaf, slot, brand, attributes)
+    return MadeUpCatalog(
         leaves=leaves,
         department=np.array(departments),
         complements=_complements(leaves),
@@ -128,7 +170,28 @@ def build(settings: ShopSettings) -> Catalog:
             [str(tag) for tag in rng.choice(words.TAGS, rng.integers(1, 4), replace=False)]
             for _ in leaf
         ],
+        attribute_debut=attribute_debut,
+        brand_debut=brand_debut,
+        launched=launched,
     )
+
+
+def _first_days(settings: ShopSettings, leaf, slot, brand, attributes) -> tuple[np.ndarray, ...]:
+    """When attributes, brands and items come. A leaf's most popular item, its words, and the most
+    popular value of each group are there from the start."""
+    rng = np.random.default_rng([settings.seed, 6])
+    leaves = leaf.max() + 1
+    lasting = np.tile(np.arange(ATTRIBUTES) % GROUP_SIZE == 0, (leaves, 1))
+    lasting[leaf[slot == 0, None], attributes[slot == 0]] = True
+    attribute_debut = first_days(rng, settings.new_wording_share, settings.days, from_start=lasting)
+    lasting = np.tile(np.arange(BRANDS) == 0, (leaves, 1))
+    lasting[leaf[slot == 0], brand[slot == 0]] = True
+    brand_debut = first_days(rng, settings.new_wording_share, settings.days, from_start=lasting)
+    launched = first_days(rng, settings.new_item_share, settings.days, from_start=slot == 0)
+    words_known = np.maximum(
+        attribute_debut[leaf[:, None], attributes].max(axis=1), brand_debut[leaf, brand]
+    )
+    return attribute_debut, brand_debut, np.maximum(launched, words_known)
 
 
 def two_attributes(rng: np.random.Generator, count: int, exponent: float) -> np.ndarray:

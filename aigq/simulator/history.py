@@ -6,7 +6,7 @@ whole shop query counts and which leaf is searched after which, closed once a da
 
 import numpy as np
 
-from aigq.simulator import queries
+from aigq.simulator.language import Language, corrected
 from aigq.simulator.settings import ShopSettings
 
 REMEMBERED = 16
@@ -14,20 +14,26 @@ TOP_OF_LEAF = 8
 _AFFINITY_A_DAY_LATER = 0.85
 
 
+def _leaves(language: Language) -> int:
+    """Leaves to count for: the ranker takes a user's two strongest, be there only one."""
+    return max(2, len(language.catalog.leaf_demand))
+
+
 class UserHistory:
     """Per user: the last distinct searches, newest first, and interest shown by leaf."""
 
-    def __init__(self, users: int, leaves: int):
+    def __init__(self, users: int, language: Language):
+        self.language = language
         self.recent = np.full((users, REMEMBERED), -1, np.int64)  # codes, spelled right
         self.recent_at = np.zeros((users, REMEMBERED), np.int64)  # ms
-        self.affinity = np.zeros((users, leaves), np.float32)
+        self.affinity = np.zeros((users, _leaves(language)), np.float32)
 
     def searched(self, users: np.ndarray, codes: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Note one search for each of the distinct ``users``; returns the leaf searched before
         it (-1: none)."""
         before = self.recent[users]
-        previous = np.where(before[:, 0] >= 0, queries.leaf_of(before[:, 0]), -1)
-        codes = queries.corrected(codes)
+        previous = np.where(before[:, 0] >= 0, self.language.leaf_of(before[:, 0]), -1)
+        codes = corrected(codes)
         same = before == codes[:, None]
         # Move to the front: what lay before the old place of the query shifts by one.
         place = np.where(same.any(axis=1), same.argmax(axis=1), REMEMBERED - 1)[:, None]
@@ -37,7 +43,7 @@ class UserHistory:
         moved_at = np.take_along_axis(self.recent_at[users], source, axis=1)
         moved[:, 0], moved_at[:, 0] = codes, times
         self.recent[users], self.recent_at[users] = moved, moved_at
-        self.affinity[users, queries.leaf_of(codes)] += 1
+        self.affinity[users, self.language.leaf_of(codes)] += 1
         return previous
 
     def acted(self, users: np.ndarray, leaf: np.ndarray) -> None:
@@ -54,20 +60,22 @@ class ShopHistory:
 
     ``top`` and ``top_count``: the most searched queries. ``top_of_leaf`` (L, TOP_OF_LEAF): those of
     each leaf. ``next_leaf`` (L,): the other leaf that follows it most often. -1 where unknown.
-    A new shop starts with about one search for the name of each leaf: an editor's choice.
+    A new shop starts with about one search for each query that an editor would choose.
     """
 
-    def __init__(self, settings: ShopSettings, leaves: int):
-        self.settings = settings
-        self._editorial = self._codes = queries.encode(np.arange(leaves))
-        self._counts = np.random.default_rng([settings.seed, 3]).uniform(0.5, 1.5, leaves)
+    def __init__(self, settings: ShopSettings, language: Language):
+        self.settings, self.language = settings, language
+        leaves = _leaves(language)
+        self._editorial = self._codes = np.sort(language.editorial())
+        rng = np.random.default_rng([settings.seed, 3])
+        self._counts = rng.uniform(0.5, 1.5, len(self._codes))
         self._follows = np.zeros((leaves, leaves))
         self._open: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._rank()
 
     def searched(self, times: np.ndarray, codes: np.ndarray, previous: np.ndarray) -> None:
         """Note searches; ``previous``: the leaf each user searched before, or -1."""
-        self._open.append((times, queries.corrected(codes), previous))
+        self._open.append((times, corrected(codes), previous))
 
     def close_day(self, end: int) -> None:
         """Count what happened before ``end``; what is later stays for the next day."""
@@ -86,7 +94,7 @@ class ShopHistory:
         counts = np.bincount(place, weights, len(all_codes))
         kept = (counts > 0.01) | np.isin(all_codes, self._editorial)
         self._codes, self._counts = all_codes[kept], counts[kept]
-        leaf = queries.leaf_of(codes)
+        leaf = self.language.leaf_of(codes)
         other = (previous >= 0) & (previous != leaf)
         np.add.at(self._follows, (previous[other], leaf[other]), 1)
         self._rank()
@@ -95,7 +103,7 @@ class ShopHistory:
         leaves = len(self._follows)
         order = np.argsort(-self._counts, kind="stable")
         self.top, self.top_count = self._codes[order], self._counts[order]
-        leaf = queries.leaf_of(self.top)
+        leaf = self.language.leaf_of(self.top)
         by_leaf = np.argsort(leaf, kind="stable")
         sizes = np.bincount(leaf, minlength=leaves)
         rank = np.arange(len(leaf)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -6,22 +6,26 @@ import click
 from tqdm import tqdm
 
 from aigq.jobs import job
-from aigq.settings import Home
-from aigq.simulator import catalog as catalogs
-from aigq.simulator.landing import SCHEMAS, Writer, publish
+from aigq.settings import Home, recipe_path
+from aigq.simulator import given
+from aigq.simulator.landing import publish
+from aigq.simulator.queries import made_up
 from aigq.simulator.sessions import Shop
 from aigq.simulator.settings import ShopSettings
+from aigq.simulator.writer import Writer
 
 
-def simulate(settings: ShopSettings, folder: Path) -> dict[str, int]:
+def simulate(settings: ShopSettings, folder: Path, catalog: Path | None = None) -> dict[str, int]:
     """Write the shop's log into ``folder``; returns the rows by table.
 
-    The same settings give the same bytes.
+    ``catalog``: a folder of own items and queries, see :mod:`aigq.simulator.given`; by default both
+    are made up. The same settings (and catalog) give the same bytes.
     """
+    language = given.load(settings, catalog) if catalog else made_up(settings)
     with publish(folder) as partial:
-        catalog = catalogs.build(settings)
-        shop = Shop(settings, catalog)
-        with Writer(partial, catalog, shop.people) as writer:
+        shop = Shop(settings, language)
+        with Writer(partial, settings, shop.people) as writer:
+            writer.settings()
             writer.users()
             writer.items()
             for index in tqdm(range(settings.days), desc="simulate", unit="day"):
@@ -30,24 +34,36 @@ def simulate(settings: ShopSettings, folder: Path) -> dict[str, int]:
 
 
 @click.command()
-@click.option("--users", help="People who may visit. [default: 10000]", type=int)
-@click.option("--days", help="Days of log, from 2026-01-05 on. [default: 32]", type=int)
-@click.option("--seed", help="Same seed, same bytes. [default: 1]", type=int)
+@click.option(
+    "--preset",
+    default="default",
+    show_default=True,
+    help="default, low_loyalty, high_loyalty, paper, or a YAML file: every parameter of the shop.",
+)
+@click.option("--users", help="People who may visit, over the preset's.", type=int)
+@click.option("--days", help="Days of log, from 2026-01-05 on, over the preset's.", type=int)
+@click.option("--seed", help="Same seed, same bytes; over the preset's.", type=int)
+@click.option(
+    "--catalog",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of own items and query_items; only behaviour is made up. See docs/simulator.md.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the files. [default: landing/ in the data home]",
 )
-def command(users: int | None, days: int | None, seed: int | None, out: Path | None) -> None:
+def command(preset: str, catalog: Path | None, out: Path | None, **sizes: int | None) -> None:
     """Write the log of a made-up shop: users, items, events, and hints shown and clicked.
 
-    Every other parameter is in aigq/simulator/settings.py.
+    What only the simulator knows goes to truth/ beside them.
     """
-    settings = ShopSettings.load(overrides={"users": users, "days": days, "seed": seed})
+    settings = ShopSettings.load(recipe_path("aigq/simulator", preset), overrides=sizes)
     home = Home.from_environment()
     folder = out or home.landing
-    with job(home, "simulate", settings.model_dump() | {"out": str(folder)}) as run:
-        rows = simulate(settings, folder)
+    parameters = {"preset": preset, "catalog": catalog, "out": folder} | settings.model_dump()
+    with job(home, "simulate", parameters) as run:
+        rows = simulate(settings, folder, catalog)
         run.metrics["rows"] = rows
-        for table in SCHEMAS:
-            run.wrote(str(folder / f"{table}.parquet"), rows[table])
+        for table, count in rows.items():
+            run.wrote(str(folder / f"{table}.parquet"), count)

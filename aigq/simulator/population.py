@@ -1,35 +1,38 @@
 """The people of the made-up shop: profiles, activity, and interests that drift.
 
-An interest is a leaf category with a taste (brand, two attributes, the word used for it), a
-strength and a half-life. Each day strengths halve by their half-life; now and then a new interest
-takes the place of the weakest.
+An interest is a leaf category with a taste, a strength and a half-life. Strengths halve by their
+half-life and count more in season; now and then a new interest takes the place of the weakest.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from aigq.simulator import relevance as truth
 from aigq.simulator import words
-from aigq.simulator.catalog import BRANDS, Catalog, two_attributes, zipf
-from aigq.simulator.queries import CASE_SHARES, Queries
+from aigq.simulator.interests import Interests
+from aigq.simulator.language import CASE_SHARES, Catalog, Language
+from aigq.simulator.seasons import Seasons
 from aigq.simulator.settings import FIRST_DAY, ShopSettings
 
 DAY_MS = 86_400_000
-_FAINTEST = 1e-9
 FIRST_MS = int(FIRST_DAY.timestamp()) * 1000
 
 
 class LeafDemand:
-    """Draws leaf categories by how much each profile group looks for them."""
+    """Draws leaf categories by how much each profile group looks for them.
 
-    def __init__(self, catalog: Catalog):
+    ``season`` (L,): factors on the demand for each leaf.
+    """
+
+    def __init__(self, catalog: Catalog, season: np.ndarray):
         tastes = (
             np.array(list(words.AGE_TASTES.values()))[:, None, None]
             * np.array(list(words.GENDER_TASTES.values()))[None, :, None]
             * np.array(list(words.REGION_TASTES.values()))[None, None, :]
         )
         groups = tastes.reshape(-1, len(words.DEPARTMENTS))
-        demand = catalog.leaf_demand * groups[:, catalog.department]
+        demand = catalog.leaf_demand * season * groups[:, catalog.department]
         demand /= demand.sum(axis=1, keepdims=True)
         self.shares = demand  # (groups, L)
         # One sorted array for all groups: group g's cumulative shares lie in (g, g + 1].
@@ -42,30 +45,23 @@ class LeafDemand:
         return np.minimum(found - groups * leaves, leaves - 1)
 
 
-@dataclass
-class Interests:
-    """What each of N users wants now, K at a time; arrays (N, K)."""
+class Changes(NamedTuple):
+    """Interests as they became at ``time`` (ms): n rows, each one slot of one user."""
 
-    leaf: np.ndarray
-    brand: np.ndarray
-    first: np.ndarray  # attributes of the taste
-    second: np.ndarray
-    synonym: np.ndarray
-    strength: np.ndarray
-    half_life: np.ndarray  # days
-
-    def shares(self, users: np.ndarray) -> np.ndarray:
-        """(n, K) strengths of ``users``, scaled to sum to 1."""
-        strength = self.strength[users]
-        return strength / strength.sum(axis=1, keepdims=True)
+    time: np.ndarray
+    user: np.ndarray
+    slot: np.ndarray
+    interests: Interests  # of n rows, without the axis of slots
 
 
 class Population:
     """N users and their state. Times are milliseconds since the epoch, UTC."""
 
-    def __init__(self, settings: ShopSettings, catalog: Catalog):
-        self.settings, self.catalog = settings, catalog
-        self.demand = LeafDemand(catalog)
+    def __init__(self, settings: ShopSettings, language: Language):
+        self.settings, self.language = settings, language
+        self.catalog = language.catalog
+        self._seasons = Seasons(settings, len(self.catalog.leaf_demand))
+        self._begin(0)
         rng = np.random.default_rng([settings.seed, 2])
         n = settings.users
         self.age = rng.choice(len(words.AGE_BANDS), n, p=words.AGE_SHARES)
@@ -81,8 +77,14 @@ class Population:
         mean = settings.sessions_per_day
         self.rate = rng.gamma(settings.activity_shape, mean / settings.activity_shape, n)
         everyone = np.repeat(np.arange(n), settings.interests)
-        drawn = self._new_interests(rng, everyone, self.demand.draw(rng, self.group[everyone]))
-        self.interests = Interests(*(part.reshape(n, -1) for part in drawn))
+        leaf = self.demand.draw(rng, self.group[everyone])
+        drawn = vars(self._new_interests(rng, leaf)).values()
+        self.interests = Interests(
+            *(part.reshape(n, settings.interests, *part.shape[1:]) for part in drawn)
+        )
+        slots = np.tile(np.arange(settings.interests), n)
+        self._changes: list[Changes] = []
+        self._changed(np.full(len(everyone), FIRST_MS), everyone, slots)
 
     def _registrations(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Most registered in the two years before day 1, the others during the log."""
@@ -90,79 +92,74 @@ class Population:
         days = np.where(new, rng.random(n) * self.settings.days, -1 - rng.random(n) * 730)
         return FIRST_MS + (days * DAY_MS).astype(np.int64)
 
-    def _new_interests(self, rng, users, leaf) -> tuple[np.ndarray, ...]:
-        """A fresh interest in ``leaf`` for each of ``users``, in the order of Interests."""
-        s, n = self.settings, len(users)
-        tastes = two_attributes(rng, n, s.value_zipf)
+    def _new_interests(self, rng, leaf: np.ndarray) -> Interests:
+        """A fresh interest today in each of ``leaf`` (n,); arrays (n,)."""
+        s, n = self.settings, len(leaf)
+        taste = self.language.new_tastes(rng, leaf)
         passing = s.passing_half_life_days * rng.lognormal(0, 0.6, n)
-        half_life = np.where(rng.random(n) < s.lasting_share, s.lasting_half_life_days, passing)
-        return (
-            leaf,
-            rng.choice(BRANDS, n, p=zipf(BRANDS, s.value_zipf)),
-            tastes[:, 0],
-            tastes[:, 1],
-            (rng.random(n) < s.synonym_share).astype(int),
-            rng.lognormal(0, 0.7, n),
-            half_life,
-        )
+        lasts = rng.random(n) < s.lasting_share
+        half_life = np.where(lasts, s.lasting_half_life_days, passing)
+        return Interests(leaf, taste, rng.lognormal(0, 0.7, n), half_life, np.full(n, self.day))
 
-    def drift(self, rng: np.random.Generator) -> None:
-        """One day passes: interests fade, some users find a new one."""
+    def _begin(self, day: int) -> None:
+        self.day = day
+        self.season = self._seasons.factors([day])[0]
+        self.demand = LeafDemand(self.catalog, self.season)
+
+    def _changed(self, time: np.ndarray, users: np.ndarray, slots: np.ndarray) -> None:
+        parts = (part[users, slots] for part in vars(self.interests).values())
+        self._changes.append(Changes(time, users, slots, Interests(*parts)))
+
+    def changes(self) -> Changes:
+        """How interests became what they are since the last call, in the order it happened."""
+        times, users, slots, interests = zip(*self._changes, strict=True)
+        parts = zip(*(vars(i).values() for i in interests), strict=True)
+        self._changes = []
+        joined = (np.concatenate(part) for part in (times, users, slots, *parts))
+        return Changes(next(joined), next(joined), next(joined), Interests(*joined))
+
+    def drift(self, rng: np.random.Generator, day: int) -> None:
+        """``day`` (0-based) begins: some users find a new interest."""
+        self._begin(day)
         s, interests = self.settings, self.interests
-        # Never quite gone: a share of nothing would be no number.
-        interests.strength = np.maximum(
-            interests.strength * 0.5 ** (1 / interests.half_life), _FAINTEST
-        )
         users = np.flatnonzero(rng.random(s.users) < s.new_interest_rate)
-        weakest = interests.strength[users].argmin(axis=1)
+        weakest = interests.of(users).strength_on(day).argmin(axis=1)
         leaf = self.demand.draw(rng, self.group[users])
         near = rng.random(len(users)) < s.related_interest_share
         older = interests.leaf[users, self.choose(rng, users)]
         leaf = np.where(near, self.complement(rng, older), leaf)
-        fresh = self._new_interests(rng, users, leaf)
-        for part, values in zip(vars(interests).values(), fresh, strict=True):
+        fresh = self._new_interests(rng, leaf)
+        for part, values in zip(vars(interests).values(), vars(fresh).values(), strict=True):
             part[users, weakest] = values
+        self._changed(np.full(len(users), FIRST_MS + day * DAY_MS), users, weakest)
 
     def choose(self, rng: np.random.Generator, users: np.ndarray) -> np.ndarray:
         """For each of ``users`` one of the user's interests (its column), by strength."""
-        cumulative = np.cumsum(self.interests.shares(users), axis=1)
-        drawn = (rng.random((len(users), 1)) > cumulative).sum(axis=1)
-        return np.minimum(drawn, cumulative.shape[1] - 1)
+        shares = self.interests.of(users).shares(self.day, self.season)
+        drawn = (rng.random((len(users), 1)) > np.cumsum(shares, axis=1)).sum(axis=1)
+        return np.minimum(drawn, shares.shape[1] - 1)
 
     def complement(self, rng: np.random.Generator, leaf: np.ndarray) -> np.ndarray:
         """A leaf that goes with each of ``leaf``."""
         others = self.catalog.complements
         return others[leaf, rng.integers(0, others.shape[1], len(leaf))]
 
-    def bought(self, users: np.ndarray, leaf: np.ndarray) -> None:
+    def bought(self, users: np.ndarray, leaf: np.ndarray, times: np.ndarray) -> None:
         """An order of each of the distinct ``users`` weakens passing interests in its leaf."""
         interests = self.interests
         same = interests.leaf[users] == leaf[:, None]
         same &= interests.half_life[users] < self.settings.lasting_half_life_days
-        row, column = np.nonzero(same)
-        interests.strength[users[row], column] *= self.settings.bought_factor
+        row, slot = np.nonzero(same)
+        strength = interests.of(users).strength_on(self.day)[row, slot]
+        interests.strength[users[row], slot] = strength * self.settings.bought_factor
+        interests.since[users[row], slot] = self.day
+        # What a session orders after midnight counts for the day it began on, before the night's
+        # drift.
+        last = FIRST_MS + (self.day + 1) * DAY_MS - 1
+        self._changed(np.minimum(times, last)[row], users[row], slot)
 
-    def relevance(self, users: np.ndarray, main: np.ndarray, parts: Queries) -> np.ndarray:
-        """Ground truth, (n, C) in [0, 1]: how well each query meets what the user wants now.
-
-        ``parts``: (n, C) queries. ``main`` (n,): the interest that brought the user here, half of
-        the weight; the rest goes by strength. A query of an interest's leaf counts 1, of a
-        complement 0.25; a brand or attribute outside the taste takes 40% of it.
-        """
-        interests = self.interests
-        weight = 0.5 * interests.shares(users)
-        weight[np.arange(len(users)), main] += 0.5
-        # Axes: user, query, interest.
-        leaf, first, second, brand, *_ = (part[:, :, None] for part in parts)
-        mine, own_brand, own_first, own_second = (
-            values[users][:, None, :]
-            for values in (interests.leaf, interests.brand, interests.first, interests.second)
-        )
-        complements = self.catalog.complements[parts.leaf]
-        goes_with = (complements[..., None] == mine[:, :, None]).any(axis=2)
-        strange = (brand >= 0) & (brand != own_brand)
-        for attribute in (first, second):
-            strange |= (attribute >= 0) & (attribute != own_first) & (attribute != own_second)
-        match = np.where(leaf == mine, np.where(strange, 0.6, 1.0), 0.25 * goes_with)
-        # A leaf may be two of the user's interests: full relevance is the most there is.
-        return np.minimum((match * weight[:, None, :]).sum(axis=2), 1.0)
+    def relevance(self, users: np.ndarray, aim: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Ground truth today for queries (n, C), see :func:`aigq.simulator.relevance.relevance`."""
+        wanted = self.interests.of(users)
+        weight = truth.weights(wanted, self.day, self.season, aim)
+        return truth.relevance(self.language, wanted, weight, codes)

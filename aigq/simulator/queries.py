@@ -1,22 +1,22 @@
-"""What a shopper has in mind, and how it is typed.
+"""The made-up shop's language: what a shopper has in mind, and how it is typed.
 
 A query is an integer code made of leaf, intent (which attributes, which brand), wording (name or
-synonym, type last or first) and typo. The simulation works on codes, millions at a time; texts are
-made for those codes only that occur.
+synonym, type last or first) and typo. Texts are made for those codes only that occur.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from aigq.simulator.catalog import ATTRIBUTES, BRANDS, Catalog
+from aigq.simulator import catalog as catalogs
+from aigq.simulator.catalog import ATTRIBUTES, BRANDS, MadeUpCatalog, two_attributes, zipf
+from aigq.simulator.language import STRANGE, TYPOS, Language
+from aigq.simulator.settings import ShopSettings
 
-TYPOS = 8  # wordings of one query by typo; 0 is spelled right
 _PAIRS = 1 + ATTRIBUTES + BRANDS
 _BRANDED = _PAIRS + ATTRIBUTES * ATTRIBUTES
 _INTENTS = _BRANDED + BRANDS * ATTRIBUTES
-_CASES = (str.lower, str.title, str.capitalize, str.upper)
-CASE_SHARES = (0.72, 0.14, 0.1, 0.04)
 
 
 class Queries(NamedTuple):
@@ -66,11 +66,6 @@ def leaf_of(codes: np.ndarray) -> np.ndarray:
     return codes // (_INTENTS * 4 * TYPOS)
 
 
-def corrected(codes: np.ndarray) -> np.ndarray:
-    """``codes`` as they are spelled right."""
-    return codes - codes % TYPOS
-
-
 def _intent_parts() -> np.ndarray:
     parts = np.full((_INTENTS, 3), -1)
     a, b = np.arange(ATTRIBUTES), np.arange(BRANDS)
@@ -86,43 +81,138 @@ def _intent_parts() -> np.ndarray:
 _INTENT_PARTS = _intent_parts()
 
 
-def texts(catalog: Catalog, codes: np.ndarray, cases: np.ndarray) -> list[str]:
-    """The text of each code as typed, ``cases`` telling lower, title, sentence or upper case."""
-    return [
-        _CASES[case](_text(catalog, int(code), parts))
-        for code, case, *parts in zip(codes, cases, *decode(codes), strict=True)
-    ]
+class MadeUp(Language):
+    """The language of a :class:`MadeUpCatalog`. A taste is brand, two attributes, and whether the
+    user says the synonym. Attributes and brands are not used before their first day."""
+
+    tastes = 4
+
+    def __init__(self, settings: ShopSettings, catalog: MadeUpCatalog):
+        self.settings, self.catalog = settings, catalog
+        # Words by leaf: the name's (leaf, synonym), and each value's index.
+        self._names = {
+            tuple(name.split()): (index, synonym)
+            for index, leaf in enumerate(catalog.leaves)
+            for synonym, name in enumerate((leaf.name, leaf.synonym))
+        }
+        self._attributes = [
+            {value: a for a, value in enumerate(leaf.attributes)} for leaf in catalog.leaves
+        ]
+        self._brands = [
+            {value: b for b, value in enumerate(leaf.brands)} for leaf in catalog.leaves
+        ]
+
+    def leaf_of(self, codes: np.ndarray) -> np.ndarray:
+        """See :class:`Language`."""
+        return leaf_of(codes)
+
+    def editorial(self) -> np.ndarray:
+        """The name of each leaf."""
+        return encode(np.arange(len(self.catalog.leaves)))
+
+    def plain(self, leaf: np.ndarray) -> np.ndarray:
+        """The name of each leaf."""
+        return encode(leaf)
+
+    def new_tastes(self, rng: np.random.Generator, leaf: np.ndarray) -> np.ndarray:
+        """(n, 4): brand, two attributes, synonym."""
+        s, n = self.settings, len(leaf)
+        attributes = two_attributes(rng, n, s.value_zipf)
+        brand = rng.choice(BRANDS, n, p=zipf(BRANDS, s.value_zipf))
+        synonym = rng.random(n) < s.synonym_share
+        return np.column_stack([brand, attributes, synonym])
+
+    def worded(self, rng, day: int, leaf: np.ndarray, taste: np.ndarray, own) -> np.ndarray:
+        """See :class:`Language`."""
+        s, n = self.settings, len(leaf)
+        any_pair = two_attributes(rng, n, s.value_zipf)
+        mine = own & (rng.random(n) < s.own_taste_share)
+        first = np.where(mine, taste[:, 1], any_pair[:, 0])
+        second = np.where(mine, taste[:, 2], any_pair[:, 1])
+        any_brand = rng.choice(BRANDS, n, p=zipf(BRANDS, s.value_zipf))
+        mine = own & (rng.random(n) < s.own_taste_share)
+        brand = np.where(mine, taste[:, 0], any_brand)
+        shares = np.cumsum(s.pattern_shares)
+        pattern = np.searchsorted(shares / shares[-1], rng.random(n))
+        # Either attribute of a taste may be the only one named.
+        first, second = np.where(
+            rng.random(n) < 0.5, np.stack([first, second]), np.stack([second, first])
+        )
+        synonym = np.where(own, taste[:, 3], rng.random(n) < s.synonym_share)
+        first = np.where(np.isin(pattern, (1, 3, 4)), first, -1)
+        second = np.where(pattern == 3, second, -1)
+        brand = np.where(np.isin(pattern, (2, 4)), brand, -1)
+        # What nobody says yet is left out.
+        c = self.catalog
+        first = np.where(c.attribute_debut[leaf, first] <= day, first, -1)
+        second = np.where(c.attribute_debut[leaf, second] <= day, second, -1)
+        brand = np.where(c.brand_debut[leaf, brand] <= day, brand, -1)
+        first, second = np.where(first < 0, second, first), np.where(first < 0, -1, second)
+        swapped = (rng.random(n) < s.swapped_share).astype(int)
+        return encode(leaf, first, second, brand, synonym, swapped)
+
+    def fits(self, codes: np.ndarray, taste: np.ndarray) -> np.ndarray:
+        """See :class:`Language`; strange is a brand or an attribute outside the taste."""
+        parts = decode(codes)
+        first, second, brand = (p[:, :, None] for p in (parts.first, parts.second, parts.brand))
+        own_brand, own_first, own_second = np.moveaxis(taste[:, None, :, :3], -1, 0)
+        strange = (brand >= 0) & (brand != own_brand)
+        for attribute in (first, second):
+            strange |= (attribute >= 0) & (attribute != own_first) & (attribute != own_second)
+        return np.where(strange, STRANGE, 1.0)
+
+    def items(self, rng: np.random.Generator, day: int, codes: np.ndarray) -> np.ndarray:
+        """An item of the query's leaf for each query: popular, and fitting the words."""
+        catalog, query = self.catalog, decode(codes)
+        items = catalog.items_of[query.leaf]
+        there = (items >= 0) & (catalog.launched[items] <= day)
+        utility = np.where(there, catalog.log_demand[items], -np.inf)
+        has = catalog.has_attribute[items]  # (n, M, ATTRIBUTES)
+        rows = np.arange(len(codes))
+        utility += 2.5 * (catalog.brand[items] == query.brand[:, None])
+        for attribute in (query.first, query.second):
+            utility += 2.5 * (has[rows, :, attribute] & (attribute >= 0)[:, None])
+        utility += rng.gumbel(size=items.shape)
+        return items[rows, utility.argmax(axis=1)]
+
+    def save(self, folder: Path) -> None:
+        """Nothing: the settings say all."""
+
+    def _texts(self, wordings: np.ndarray) -> list[str]:
+        columns = (part.tolist() for part in decode(wordings * TYPOS))
+        return [self._text(*parts) for parts in zip(*columns, strict=True)]
+
+    def _text(self, leaf_index, first, second, brand, synonym, swapped, _typo) -> str:
+        leaf = self.catalog.leaves[leaf_index]
+        name = leaf.synonym if synonym else leaf.name
+        values = [leaf.brands[brand]] if brand >= 0 else []
+        values += [leaf.attributes[a] for a in (first, second) if a >= 0]
+        return " ".join([name, *values] if swapped else [*values, name])
+
+    def _wording(self, text: str) -> int:
+        """Any order of words is read: a name, and values of its leaf around it. Of more values than
+        a query holds, the brand and the first attribute count."""
+        said = text.split()
+        for length in (2, 1):
+            for at in range(len(said) - length + 1):
+                name = self._names.get(tuple(said[at : at + length]))
+                # A leaf's name may be another's attribute: wool.
+                if name and (found := self._wording_of(*name, said[:at], said[at + length :])) >= 0:
+                    return found
+        return -1
+
+    def _wording_of(self, leaf: int, synonym: int, before: list[str], after: list[str]) -> int:
+        values = list(dict.fromkeys(before + after))
+        attributes = [self._attributes[leaf][v] for v in values if v in self._attributes[leaf]]
+        brands = [self._brands[leaf][v] for v in values if v in self._brands[leaf]]
+        if len(attributes) + len(brands) < len(values) or len(brands) > 1:
+            return -1
+        brand = brands[0] if brands else -1
+        first, second = (*attributes, -1, -1)[:2]
+        code = encode(leaf, first, -1 if brands else second, brand, synonym, int(not before))
+        return int(code) // TYPOS
 
 
-def _text(catalog: Catalog, code: int, parts) -> str:
-    leaf_index, first, second, brand, synonym, swapped, typo = parts
-    leaf = catalog.leaves[leaf_index]
-    name = leaf.synonym if synonym else leaf.name
-    values = [leaf.brands[brand]] if brand >= 0 else []
-    values += [leaf.attributes[a] for a in (first, second) if a >= 0]
-    text = " ".join([name, *values] if swapped else [*values, name])
-    return _slip(text, code) if typo else text
-
-
-def _slip(text: str, code: int) -> str:
-    """``text`` with one slip: a letter left out, doubled, or swapped with the next.
-
-    Which one follows from ``code`` alone, so that the same code is always the same text.
-    """
-    draw = (code * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-    draw ^= draw >> 29
-    # Not the first letter, and both letters of one word.
-    places = [
-        i
-        for i in range(1, len(text) - 1)
-        if text[i - 1 : i + 2].isalnum() and text[i] != text[i + 1]
-    ]
-    if not places:
-        return text + text[-1]
-    i = places[draw % len(places)]
-    kind = (draw >> 8) % 3
-    if kind == 0:
-        return text[:i] + text[i + 1 :]
-    if kind == 1:
-        return text[:i] + text[i] + text[i:]
-    return text[:i] + text[i + 1] + text[i] + text[i + 2 :]
+def made_up(settings: ShopSettings) -> MadeUp:
+    """The made-up shop of ``settings``."""
+    return MadeUp(settings, catalogs.build(settings))

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aigq.simulator import queries
 from aigq.simulator.history import TOP_OF_LEAF, ShopHistory, UserHistory
 from aigq.simulator.population import DAY_MS
 from aigq.simulator.settings import ShopSettings
@@ -53,7 +52,8 @@ def rank(
     age_days = np.maximum(times[:, None] - own_at, 0) / DAY_MS
     freshness = np.zeros(code.shape)
     freshness[:, :_OWN] = np.exp(-age_days / _OWN_FADES_DAYS)
-    affinity = user.affinity[users[:, None], queries.leaf_of(np.maximum(code, 0))]
+    leaf = shop.language.leaf_of(np.maximum(code, 0))
+    affinity = user.affinity[users[:, None], leaf]
     popularity = np.log1p(shop.count(code)) / np.log1p(shop.top_count[0])
     logit = (
         settings.score_offset

@@ -9,18 +9,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from aigq.simulator import queries
-from aigq.simulator.catalog import BRANDS, Catalog, two_attributes, zipf
+from aigq.simulator import relevance as truth
 from aigq.simulator.history import ShopHistory, UserHistory
+from aigq.simulator.language import TYPOS, Language
 from aigq.simulator.population import DAY_MS, FIRST_MS, Population
 from aigq.simulator.ranker import DISPLAYED, Ranked, rank
+from aigq.simulator.seasons import is_weekend
 from aigq.simulator.settings import ShopSettings
 
 ACTIONS = ("search_entry", "search", "item_click", "cart", "order", "app_exit")
 SEARCH_ENTRY, SEARCH, ITEM_CLICK, CART, ORDER, APP_EXIT = range(len(ACTIONS))
 _MOST_SESSIONS_A_DAY = 4
 _MOST_SEARCHES = 6
-_MOST_CLICKS = 5
+# From entering to the hint request, at most; ms.
+_MOST_WAIT = 2_500
 # Share of sessions by hour of the day: a quiet night, lunch, a long evening.
 _HOURS = np.array(
     [4, 2, 1, 1, 1, 2, 4, 6, 8, 9, 10, 10, 12, 11, 10, 10, 10, 11, 13, 16, 18, 17, 12, 7]
@@ -42,12 +44,20 @@ class EventBatch:
 
 @dataclass
 class RequestBatch:
-    """Hint requests of one round: (n,) and their candidates (n, C)."""
+    """Hint requests of one round: (n,) and their candidates (n, C).
+
+    Of what the log does not tell: ``aim`` (n,) the interest that brought the user, ``browsing``
+    (n,) who looks at no hint, ``relevance`` and what was ``examined``, (n, 3) by position.
+    """
 
     time: np.ndarray
     user: np.ndarray
     ranked: Ranked
     clicked: np.ndarray  # (n, 3) ms by position, 0 where not clicked
+    aim: np.ndarray
+    browsing: np.ndarray
+    relevance: np.ndarray
+    examined: np.ndarray
 
 
 @dataclass
@@ -61,11 +71,11 @@ class Day:
 class Shop:
     """The running shop. Call :meth:`day` for day 0, 1, 2 ... in turn."""
 
-    def __init__(self, settings: ShopSettings, catalog: Catalog):
-        self.settings, self.catalog = settings, catalog
-        self.people = Population(settings, catalog)
-        self.user = UserHistory(settings.users, len(catalog.leaves))
-        self.shop = ShopHistory(settings, len(catalog.leaves))
+    def __init__(self, settings: ShopSettings, language: Language):
+        self.settings, self.language = settings, language
+        self.people = Population(settings, language)
+        self.user = UserHistory(settings.users, language)
+        self.shop = ShopHistory(settings, language)
         # A user's next session begins after this.
         self._busy_until = self.people.registered.copy()
         self._end = FIRST_MS + settings.days * DAY_MS
@@ -75,7 +85,7 @@ class Shop:
         rng = np.random.default_rng([self.settings.seed, 4, index])
         day, start = Day(), FIRST_MS + index * DAY_MS
         if index:
-            self.people.drift(rng)
+            self.people.drift(rng, index)
             self.user.next_day()
         for users, times in self._visits(rng, index, start):
             _Round(self, rng, day, users, times).play()
@@ -85,8 +95,8 @@ class Shop:
     def _visits(self, rng, index: int, start: int):
         """(users, start times) of the first sessions of the day, of the second ones, ..."""
         s = self.settings
-        weekend = (index % 7) >= 5  # day 1 is a Monday
-        level = 7 / (5 + 2 * s.weekend_factor) * (s.weekend_factor if weekend else 1.0)
+        weekend = s.weekend_factor if is_weekend(index) else 1.0
+        level = 7 / (5 + 2 * s.weekend_factor) * weekend
         visits = np.minimum(rng.poisson(self.people.rate * level), _MOST_SESSIONS_A_DAY)
         visits[self.people.registered >= start + DAY_MS] = 0
         hours = rng.choice(24, (s.users, _MOST_SESSIONS_A_DAY), p=_HOURS / _HOURS.sum())
@@ -99,8 +109,8 @@ class Shop:
             gap = rng.integers(60_000, 600_000, len(users))
             earliest = self._busy_until[users] + gap
             at = np.maximum(start + times[users, r], earliest)
-            # What would begin on another day does not happen.
-            today = at < start + DAY_MS
+            # What would ask for hints on another day does not happen.
+            today = at + _MOST_WAIT < start + DAY_MS
             yield users[today], at[today]
 
 
@@ -109,6 +119,7 @@ class _Round:
 
     def __init__(self, shop: Shop, rng: np.random.Generator, day: Day, users, times):
         self.shop, self.rng, self.day = shop, rng, day
+        self.language = shop.language
         self.s: ShopSettings = shop.settings
         self.people = shop.people
         self.users, self.clock = users, times.copy()
@@ -130,7 +141,7 @@ class _Round:
             self._look_at_items(rows)
         browsers = everyone[self.browsing]
         own = self.people.interests.leaf[self.users[browsers], self.main[browsers]]
-        self._look_at_items(browsers, queries.encode(own))
+        self._look_at_items(browsers, self.language.plain(own))
         self._tick(everyone, 3_000, 40_000)
         leaving = everyone[self.rng.random(len(everyone)) >= self.s.missing_exit_share]
         self._emit(leaving, APP_EXIT)
@@ -141,15 +152,16 @@ class _Round:
     def _hints(self) -> np.ndarray:
         """Request, display, clicks and the searches they start; returns who clicked any."""
         n = len(self.users)
-        self._tick(np.arange(n), 500, 2_500)
+        self._tick(np.arange(n), 500, _MOST_WAIT)
         ranked = rank(self.rng, self.s, self.shop.shop, self.shop.user, self.users, self.clock)
         requested = self.clock.copy()
         shown = np.take_along_axis(ranked.code, ranked.shown, axis=1)
-        relevance = self.people.relevance(self.users, self.main, queries.decode(shown))
-        chance = np.array(self.s.position_bias) * (
-            self.s.click_base + self.s.click_gain * relevance
-        )
-        clicks = (self.rng.random((n, DISPLAYED)) < chance) & ~self.browsing[:, None]
+        relevance = self.people.relevance(self.users, self.main, shown)
+        examined = self.rng.random((n, DISPLAYED)) < np.array(self.s.position_bias)
+        examined &= ~self.browsing[:, None]
+        positions = np.arange(DISPLAYED)
+        chance = truth.attraction(self.s, relevance)[:, positions, positions]
+        clicks = examined & (self.rng.random((n, DISPLAYED)) < chance)
         clicked = np.zeros((n, DISPLAYED), np.int64)
         for position in range(DISPLAYED):
             rows = np.flatnonzero(clicks[:, position])
@@ -159,8 +171,9 @@ class _Round:
             clicked[rows, position] = self.clock[rows]
             self.clock[rows] += self.rng.integers(200, 1_000, len(rows))
             self._search(rows, shown[rows, position], typed=False)
-            self._look_at_items(rows)
-        self.day.requests.append(RequestBatch(requested, self.users, ranked, clicked))
+            self._look_at_items(rows, relevance=relevance[rows, position])
+        unseen = (self.main, self.browsing, relevance, examined)
+        self.day.requests.append(RequestBatch(requested, self.users, ranked, clicked, *unseen))
         return (clicked > 0).any(axis=1)
 
     # -- searches
@@ -188,7 +201,7 @@ class _Round:
         exploring = kind < s.exploratory_share
         leaf = np.where(exploring, self.people.demand.draw(rng, self.people.group[users]), leaf)
         again = (self.last[rows] >= 0) & (rng.random(n) < s.reformulation_share)
-        leaf = np.where(again, queries.leaf_of(self.last[rows]), leaf)
+        leaf = np.where(again, self.language.leaf_of(np.maximum(self.last[rows], 0)), leaf)
         code = self._worded(users, column, leaf)
 
         recent = self.shop.user.recent[users]
@@ -198,36 +211,14 @@ class _Round:
         repeating &= kind < s.exploratory_share + s.repeat_share
         code = np.where(repeating, recent[np.arange(n), back], code)
         slipped = rng.random(n) < s.typo_share
-        return np.where(slipped, code + rng.integers(1, queries.TYPOS, n), code)
+        return np.where(slipped, code + rng.integers(1, TYPOS, n), code)
 
     def _worded(self, users, column, leaf) -> np.ndarray:
         """Queries for ``leaf``, in the words of the interest in ``column`` if of that leaf."""
-        rng, s, n = self.rng, self.s, len(leaf)
         interests = self.people.interests
-        at = users, column
-        own = interests.leaf[at] == leaf
-        any_pair = two_attributes(rng, n, s.value_zipf)
-        mine = own & (rng.random(n) < s.own_taste_share)
-        first = np.where(mine, interests.first[at], any_pair[:, 0])
-        second = np.where(mine, interests.second[at], any_pair[:, 1])
-        any_brand = rng.choice(BRANDS, n, p=zipf(BRANDS, s.value_zipf))
-        mine = own & (rng.random(n) < s.own_taste_share)
-        brand = np.where(mine, interests.brand[at], any_brand)
-        shares = np.cumsum(s.pattern_shares)
-        pattern = np.searchsorted(shares / shares[-1], rng.random(n))
-        # Either attribute of a taste may be the only one named.
-        first, second = np.where(
-            rng.random(n) < 0.5, np.stack([first, second]), np.stack([second, first])
-        )
-        synonym = np.where(own, interests.synonym[at], rng.random(n) < s.synonym_share)
-        return queries.encode(
-            leaf,
-            np.where(np.isin(pattern, (1, 3, 4)), first, -1),
-            np.where(pattern == 3, second, -1),
-            np.where(np.isin(pattern, (2, 4)), brand, -1),
-            synonym,
-            (rng.random(n) < s.swapped_share).astype(int),
-        )
+        own = interests.leaf[users, column] == leaf
+        taste = interests.taste[users, column]
+        return self.language.worded(self.rng, self.people.day, leaf, taste, own)
 
     def _search(self, rows: np.ndarray, code: np.ndarray, *, typed: bool) -> None:
         case = self.people.case[self.users[rows]] if typed else 0
@@ -239,19 +230,27 @@ class _Round:
 
     # -- items
 
-    def _look_at_items(self, rows: np.ndarray, code: np.ndarray | None = None) -> None:
-        """Item clicks, carts and orders for what each session of ``rows`` searched last."""
+    def _look_at_items(self, rows, code=None, *, relevance=None) -> None:
+        """Item clicks, carts and orders for what each session of ``rows`` searched last.
+
+        ``relevance`` (n,) of that query, as it was when it was shown; by default as it is now.
+        """
         code = self.last[rows] if code is None else code
-        clicks = np.minimum(self.rng.poisson(self.s.clicks_per_search, len(rows)), _MOST_CLICKS)
+        if relevance is None:
+            everyone, aim = self.users[rows], self.main[rows]
+            relevance = self.people.relevance(everyone, aim, code[:, None])[:, 0]
+        cart_chance = truth.cart_chance(self.s, relevance)
+        clicks = self.rng.poisson(self.s.clicks_per_search, len(rows))
+        clicks = np.minimum(clicks, truth.MOST_CLICKS)
         for step in range(clicks.max(initial=0)):
             more = clicks > step
             at, users = rows[more], self.users[rows[more]]
-            item = self._item(users, code[more])
-            leaf = self.shop.catalog.leaf[item]
+            item = self.language.items(self.rng, self.people.day, code[more])
+            leaf = self.language.catalog.leaf[item]
             self._tick(at, 5_000, 40_000)
             self._emit(at, ITEM_CLICK, item=item)
             self.shop.user.acted(users, leaf)
-            cart = self.rng.random(len(at)) < self.s.cart_share
+            cart = self.rng.random(len(at)) < cart_chance[more]
             quantity = 1 + (self.rng.random(len(at)) < 0.12).astype(int)
             self._tick(at[cart], 5_000, 40_000)
             self._emit(at[cart], CART, item=item[cart], quantity=quantity[cart])
@@ -259,20 +258,7 @@ class _Round:
             self._tick(at[order], 10_000, 90_000)
             self._emit(at[order], ORDER, item=item[order], quantity=quantity[order])
             self.shop.user.acted(users[order], leaf[order])
-            self.people.bought(users[order], leaf[order])
-
-    def _item(self, users: np.ndarray, code: np.ndarray) -> np.ndarray:
-        """An item of the query's leaf for each query: popular, and fitting the words."""
-        catalog, query = self.shop.catalog, queries.decode(code)
-        items = catalog.items_of[query.leaf]
-        utility = np.where(items >= 0, catalog.log_demand[items], -np.inf)
-        has = catalog.has_attribute[items]  # (n, M, ATTRIBUTES)
-        rows = np.arange(len(code))
-        utility += 2.5 * (catalog.brand[items] == query.brand[:, None])
-        for attribute in (query.first, query.second):
-            utility += 2.5 * (has[rows, :, attribute] & (attribute >= 0)[:, None])
-        utility += self.rng.gumbel(size=items.shape)
-        return items[rows, utility.argmax(axis=1)]
+            self.people.bought(users[order], leaf[order], self.clock[at[order]])
 
     # -- bookkeeping
 

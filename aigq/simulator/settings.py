@@ -1,4 +1,4 @@
-"""Every parameter of the made-up shop.
+"""Every parameter of the made-up shop; recipes/ has presets, and default.yaml lists them all.
 
 Values were set before any model was trained on the shop, from what is commonly reported of shops
 and search engines, and are not tuned to any result. The share of repeated searches decides more
@@ -33,6 +33,18 @@ class ShopSettings(Settings):
     leaf_zipf: Positive = Field(0.8, description="Exponent of demand over leaf categories.")
     item_zipf: Positive = Field(0.7, description="Exponent of demand over a leaf's items.")
     value_zipf: Positive = Field(0.6, description="Exponent of demand over attributes, brands.")
+    new_item_share: Share = Field(0.15, description="Items launched during the log, day by day.")
+    new_wording_share: Share = Field(
+        0.1, description="Attributes, brands (given queries) that come into use during the log."
+    )
+
+    # Demand for leaf categories over time
+    seasonal_share: Share = Field(0.4, description="Leaf categories with a season.")
+    season_days: Positive = Field(56.0, description="Length of a season: a short year.")
+    season_strength: float = Field(0.6, ge=0, description="Log of demand at a season's peak.")
+    weekend_leaning: float = Field(
+        0.2, ge=0, description="Log of weekend to weekday demand, std over leaf categories."
+    )
 
     # People and visits
     new_user_share: Share = Field(0.15, description="Users who register during the log.")
@@ -76,7 +88,8 @@ class ShopSettings(Settings):
 
     # After a search
     clicks_per_search: float = Field(1.7, ge=0, description="Item clicks per search, mean.")
-    cart_share: Share = Field(0.16, description="Clicked items put into the cart.")
+    cart_relevant: Share = Field(0.26, description="Carts per click after a wanted query.")
+    cart_irrelevant: Share = Field(0.1, description="Carts per click after any other query.")
     order_share: Share = Field(0.5, description="Carts that become an order at once.")
 
     # The production ranker; its score is a logistic model with these weights
@@ -95,12 +108,17 @@ class ShopSettings(Settings):
     score_offset: float = Field(-4.0, description="Constant of the logit.")
     explore_share: Share = Field(0.1, description="Requests whose third hint is a random one.")
 
-    # Clicks on hints: examined (by position) and relevant
+    # Clicks on hints: P(click) = position_bias[k] (click_relevant[k] r + click_irrelevant[k] (1-r))
+    # at position k for relevance r, trust bias after Agarwal et al., WWW 2019
     position_bias: tuple[Share, Share, Share] = Field(
         (1.0, 0.65, 0.45), description="Chance that position 1, 2, 3 is looked at."
     )
-    click_base: Share = Field(0.015, description="Click chance of an irrelevant hint looked at.")
-    click_gain: Share = Field(0.5, description="What full relevance adds to it.")
+    click_relevant: tuple[Share, Share, Share] = Field(
+        (0.5, 0.48, 0.46), description="Click chance of a relevant hint looked at, by position."
+    )
+    click_irrelevant: tuple[Share, Share, Share] = Field(
+        (0.03, 0.017, 0.01), description="Of an irrelevant one: trust in the ranking."
+    )
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:

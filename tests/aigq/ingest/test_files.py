@@ -118,3 +118,13 @@ def test_a_path_that_is_not_there_is_an_error(shop):
     result = shop.ingest(str(shop.root / "nowhere"))
     assert result.exit_code == 2
     assert "nowhere" in result.stderr
+
+
+def test_a_simulated_shops_truth_is_never_read(shop):
+    shop.put_shop()
+    shop.put("truth/interests.parquet", b"not even parquet")
+    shop.put("truth/events.csv", "event_id\n1\n")
+    assert shop.counts(shop.ingest())["events"][:2] == (5, 5)
+    # A file of that name is no folder of ours: it is told like any unknown table.
+    shop.put("truth.csv", "event_id\n1\n")
+    assert "unknown table 'truth'" in shop.ingest().output

@@ -3,6 +3,7 @@ from collections import Counter
 import numpy as np
 
 from aigq.simulator import catalog, words
+from aigq.simulator.language import COMPLEMENTS
 from aigq.simulator.settings import ShopSettings
 
 CATALOG = catalog.build(ShopSettings())
@@ -62,8 +63,22 @@ def test_complements_share_the_section():
         sections = {CATALOG.leaves[k].path.rsplit(" > ", 1)[0] for k in (leaf, *others)}
         assert len(sections) == 1
         assert leaf not in others
-        assert len(set(others)) == catalog.COMPLEMENTS
+        assert len(set(others)) == COMPLEMENTS
 
 
 def test_zipf():
     assert np.allclose(catalog.zipf(3, 1.0), np.array([6, 3, 2]) / 11)
+
+
+def test_items_are_launched_day_by_day_and_never_before_their_words():
+    launched = CATALOG.launched
+    assert set(launched) == {-1, *range(1, 32)}
+    assert 0.15 < (launched >= 0).mean() < 0.4  # their own day, or that of a new word
+    named = CATALOG.attribute_debut[CATALOG.leaf[:, None], CATALOG.attributes]
+    assert (launched >= named.max(axis=1)).all()
+    assert (launched >= CATALOG.brand_debut[CATALOG.leaf, CATALOG.brand]).all()
+    # Every leaf has something to offer from the start.
+    assert set(CATALOG.leaf[launched < 0]) == set(range(len(CATALOG.leaves)))
+    still = catalog.build(ShopSettings(new_item_share=0, new_wording_share=0))
+    assert (still.launched == -1).all()
+    assert still.titles == CATALOG.titles

@@ -26,13 +26,20 @@ CONTRACT = {
 }
 
 
+FILES = sorted([*(f"{table}.parquet" for table in CONTRACT), "truth"])
+
+
 def _bytes(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_columns_and_types_are_the_contract(tmp_path):
     rows = simulate(TINY, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{t}.parquet" for t in CONTRACT)
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
     for table, columns in CONTRACT.items():
         written = pq.read_table(tmp_path / f"{table}.parquet")
         assert written.schema.names == columns.split()
@@ -68,7 +75,7 @@ def test_a_failed_run_leaves_the_old_files(tmp_path):
     assert _bytes(tmp_path) == before
 
 
-@pytest.mark.parametrize("moved", range(5))
+@pytest.mark.parametrize("moved", range(6))
 def test_events_are_there_only_with_all_they_refer_to(tmp_path, monkeypatch, moved):
     """Stopped after any number of renames: ingest needs events, so it takes no mixture."""
     simulate(TINY, tmp_path)
@@ -91,6 +98,13 @@ def test_other_contract_files_are_not_mixed_with_ours(tmp_path, name):
     (tmp_path / name).mkdir()
     with pytest.raises(UserError, match=name):
         simulate(TINY, tmp_path)
+
+
+def test_a_truth_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "truth").mkdir()
+    with pytest.raises(UserError, match="truth is not the simulator's"):
+        simulate(TINY, tmp_path)
+    assert list((tmp_path / "truth").iterdir()) == []
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path):
@@ -124,4 +138,4 @@ def test_a_killed_run_leaves_nothing_that_looks_whole(tmp_path):
         assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".partial-")] == []
         assert len(list(tmp_path.glob(".partial-*"))) == 1
     simulate(TINY, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{t}.parquet" for t in CONTRACT)
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES

@@ -7,14 +7,15 @@ from aigq.simulator.history import ShopHistory, UserHistory
 from aigq.simulator.population import DAY_MS
 from aigq.simulator.settings import ShopSettings
 
-LEAVES = 60
+LANGUAGE = queries.made_up(ShopSettings())
+LEAVES = 60  # of them are searched for
 
 
 def _rank(seed=0, users=30, searches=200, **parameters):
     """Candidates of all users one day after a random log."""
     rng = np.random.default_rng(seed)
     s = ShopSettings(users=users, **parameters)
-    shop, user = ShopHistory(s, LEAVES), UserHistory(users, LEAVES)
+    shop, user = ShopHistory(s, LANGUAGE), UserHistory(users, LANGUAGE)
     for time in range(searches):
         who = rng.integers(0, users, 1)
         code = queries.encode(rng.integers(0, LEAVES, 1), first=rng.integers(-1, 12, 1))

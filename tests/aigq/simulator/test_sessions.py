@@ -4,8 +4,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from aigq.simulator import sessions
+from aigq.settings import recipe_path
+from aigq.simulator import catalog, queries, sessions
 from aigq.simulator.job import simulate
+from aigq.simulator.seasons import Seasons
 from aigq.simulator.settings import ShopSettings
 
 
@@ -208,6 +210,100 @@ def test_loyalty_is_that_of_a_shop(default_shop):
     assert 0.35 < own < 0.70
 
 
+def test_new_items_are_clicked_from_their_day_on(default_shop):
+    """Items come every day, none is clicked before, and most are found within the log."""
+    launched = catalog.build(ShopSettings()).launched
+    days = dict(
+        default_shop.execute("""
+            select item_id, datediff('day', date '2026-01-05', min(occurred_at)::date)
+            from events where item_id is not null group by 1""").fetchall()
+    )
+    first_click = np.array([days.get(f"i{number:06d}", 99) for number in range(len(launched))])
+    assert (first_click >= launched).all()
+    new = launched > 0
+    assert len(set(launched[new])) == 31
+    assert (first_click[new & (launched < 25)] < 99).mean() > 0.7
+    listed = _value(default_shop, "select count(*) from items")
+    assert listed == len(launched)
+
+
+def test_every_day_brings_what_was_never_seen(default_shop):
+    """People, items and queries."""
+    rows = default_shop.execute("""
+        with events as (select *, occurred_at::date as day from events),
+        firsts as (
+            select day, user_id, item_id, query_text,
+                min(day) over (partition by user_id) as user_day,
+                min(day) over (partition by item_id) as item_day,
+                min(day) over (partition by lower(query_text)) as query_day
+            from events)
+        select day, count(distinct user_id) filter (user_day = day) as users,
+            count(distinct item_id) filter (item_day = day) as items,
+            count(*) filter (query_day = day and query_text is not null)
+                / count(query_text) as searches
+        from firsts where day >= '2026-01-20' group by day order by day""").fetchall()
+    assert len(rows) == 17
+    for _, users, items, searches in rows:
+        assert users > 20
+        assert items > 10
+        assert 0.08 < searches < 0.3
+
+
+def test_new_wordings_are_used_from_their_day_on(default_shop):
+    """A brand or attribute said of a leaf for the first time: queries that no past holds."""
+    language = queries.made_up(ShopSettings())
+    first_days = default_shop.execute("""
+        select lower(query_text), datediff('day', date '2026-01-05', min(occurred_at)::date)
+        from events where action = 'search' group by 1 having count(*) > 1""").fetchall()
+    day = np.array([day for _, day in first_days])
+    parts = queries.decode(np.array([language.read(text) for text, _ in first_days]))
+    debut = np.maximum.reduce(
+        [
+            np.where(value >= 0, known[parts.leaf, value], -1)
+            for value, known in (
+                (parts.first, language.catalog.attribute_debut),
+                (parts.second, language.catalog.attribute_debut),
+                (parts.brand, language.catalog.brand_debut),
+            )
+        ]
+    )
+    assert (day >= debut).all()
+    assert (debut > 0).sum() > 500
+    assert (debut[day >= 30] >= 30).sum() >= 3
+
+
+def test_demand_moves_with_the_season(default_shop):
+    """Leaves whose season is near in the last week have gained searches since the first one."""
+    seasons = Seasons(ShopSettings(), 260).factors(np.arange(28))
+    rising = np.log(seasons[21:].mean(axis=0) / seasons[:7].mean(axis=0))
+    clicks = default_shop.execute("""
+        select leaf_category_id[2:]::int, (occurred_at >= '2026-01-26')::int, count(*)
+        from events join items using (item_id)
+        where occurred_at < '2026-01-12' or occurred_at between '2026-01-26' and '2026-02-02'
+        group by all""").fetchall()
+    counts = np.ones((260, 2))
+    for leaf, late, count in clicks:
+        counts[leaf, late] += count
+    change = np.log(counts[:, 1] / counts[:, 0])
+    often = counts.sum(axis=1) > 100
+    assert often.sum() > 100
+    assert np.corrcoef(rising[often], change[often])[0, 1] > 0.5
+
+
+def test_presets_differ_in_how_much_people_repeat(tmp_path):
+    repeated = []
+    for name in ("low_loyalty", "default", "high_loyalty"):
+        preset = recipe_path("aigq/simulator", name)
+        settings = ShopSettings.load(preset, overrides={"users": 900, "days": 12})
+        simulate(settings, tmp_path / name)
+        repeated += duckdb.sql(f"""
+            select avg((place > 1)::int) from (
+                select row_number() over (
+                    partition by user_id, lower(query_text) order by occurred_at) as place
+                from '{tmp_path / name}/events.parquet' where action = 'search')""").fetchone()
+    assert repeated[0] + 0.08 < repeated[1] < repeated[2] - 0.08
+
+
 def test_items_fit_the_search(default_shop):
     """After a search with a brand most clicked items are of that brand."""
     share = _value(
@@ -243,7 +339,16 @@ def test_sessions_of_a_user_do_not_overlap(tmp_path):
 def test_the_log_ends_at_midnight_and_half_sessions_are_whole_rows(tmp_path, monkeypatch):
     """Everybody comes in the last hour and clicks every hint: many are cut off in between."""
     monkeypatch.setattr(sessions, "_HOURS", np.eye(24)[23])
-    simulate(ShopSettings(users=8000, days=1, sessions_per_day=2, click_base=1), tmp_path)
+    simulate(
+        ShopSettings(
+            users=8000,
+            days=1,
+            sessions_per_day=2,
+            click_relevant=(1, 1, 1),
+            click_irrelevant=(1, 1, 1),
+        ),
+        tmp_path,
+    )
     late = duckdb.sql(f"""
         select count(*) from '{tmp_path}/events.parquet'
         where occurred_at >= '2026-01-06 00:00:00+00'""").fetchone()[0]
@@ -278,8 +383,8 @@ def test_repeat_share_makes_people_repeat(tmp_path, share, low, high):
         exploratory_share=0,
         typo_share=0,
         reformulation_share=0,
-        click_gain=0,
-        click_base=0,
+        click_relevant=(0, 0, 0),
+        click_irrelevant=(0, 0, 0),
         sessions_per_day=1,
     )
     simulate(settings, tmp_path)
