@@ -1,38 +1,21 @@
 {{ config(materialized='view') }}
 
-with triples as (
+with pointed as (
 
-    select triples.*
+    select
+        triples.*,
+        unnest(triples.triggers) as trigger,
     from {{ ref('stg_x2q_triples') }} as triples
     cross join {{ ref('shop') }} as shop
     where triples.session_date > {{ shop_date('shop.last_event_at') }} - {{ var('x2q_days') }}
 
 ),
 
-pointed as (
-
-    select
-        session_id,
-        session_date,
-        point_index,
-        unnest(triggers) as member,
-        queries,
-        rationale,
-        model_version,
-    from triples
-
-),
-
 proposed as (
 
     select
-        session_id,
-        session_date,
-        point_index,
-        member,
+        *,
         unnest(queries) as query_text,
-        rationale,
-        model_version,
     from pointed
 
 ),
@@ -40,83 +23,75 @@ proposed as (
 -- What is not scored yet is left out: any number in its place would bury or flatter it.
 scored as (
 
-    select
-        proposed.*,
-        scores.relevance,
-        scores.predicted_ctr,
-    from proposed
-    inner join {{ ref('stg_x2q_scores') }} as scores
-        on proposed.member = scores.trigger and proposed.query_text = scores.query_text
+    select * from proposed
+    inner join {{ ref('stg_x2q_scores') }} using (trigger, query_text)
 
 ),
 
 categories as (
 
     select
-        'item:' || item_id as member,
-        'category:' || leaf_category_id as trigger,
+        'item:' || item_id as trigger,
+        'category:' || leaf_category_id as category,
     from {{ ref('stg_items') }}
     where leaf_category_id is not null
 
     union all
 
     select
-        'query:' || query_text as member,
-        'category:' || leaf_category_id as trigger,
+        'query:' || query_text as trigger,
+        'category:' || leaf_category_id as category,
     from {{ ref('query_categories') }}
 
 ),
 
 -- Each item and query leads to its proposals, and lends them to its category.
-triggered as (
+lent as (
 
     select
-        *,
-        member as trigger,
+        scored.*,
+        scored.trigger as holder,
     from scored
 
     union all
 
     select
         scored.*,
-        categories.trigger,
+        categories.category as holder,
     from scored
-    inner join categories using (member)
+    inner join categories using (trigger)
 
 ),
 
 supports as (
 
     select
-        trigger,
+        holder,
         query_text,
         count(distinct session_id) as support,
-    from triggered
-    group by trigger, query_text
+    from lent
+    group by holder, query_text
 
 ),
 
 final as (
 
     select
-        triggered.trigger,
-        triggered.query_text,
-        triggered.relevance,
-        triggered.predicted_ctr,
+        holder as trigger,
+        query_text,
+        lent.relevance,
+        lent.predicted_ctr,
         supports.support,
-        triggered.rationale,
-        triggered.model_version,
-    from triggered
-    inner join supports using (trigger, query_text)
+        lent.rationale,
+        lent.model_version,
+    from lent
+    inner join supports using (holder, query_text)
     -- The best proposal speaks for the pair.
     qualify row_number() over (
-        partition by triggered.trigger, triggered.query_text
+        partition by holder, query_text
         order by
-            triggered.relevance desc,
-            triggered.session_date desc,
-            triggered.session_id,
-            triggered.point_index,
-            triggered.member
+            lent.relevance desc, lent.session_date desc, lent.session_id, lent.point_index,
+            lent.trigger
     ) = 1
 
 )
