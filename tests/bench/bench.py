@@ -16,7 +16,7 @@ import os
 import shutil
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -35,11 +35,6 @@ from aigq.settings import PROJECT_ROOT, Home, UserError
 # Simulated page views per user over 32 days.
 _VIEWS_PER_USER = 9.07
 _BENCH = Path(__file__).parent
-_SCHEMAS = {table: table.split("_")[0] + "s" for table in TABLES} | {
-    "samples_direct": "samples",
-    "samples_think": "samples",
-    "test_user_days": "samples",
-}
 
 
 class Bench:
@@ -93,8 +88,8 @@ class Bench:
     def ingest(self, name: str, landing: Path) -> None:
         self.run(name, "-m", "aigq.cli", "ingest", landing)
 
-    def build(self, name: str, *arguments: str) -> None:
-        self.run(name, "-m", "dbt.cli.main", "build", *arguments)
+    def build(self, name: str, *arguments: str) -> measure.Taken:
+        return self.run(name, "-m", "dbt.cli.main", "build", *arguments)
 
     def all_but_the_last_day(self) -> None:
         """A lake with the log of all days but one, built; kept to begin repetitions from."""
@@ -115,8 +110,8 @@ class Bench:
         self.ingest("ingest, one more day", self.folder / "last")
         self.build("dbt build, one more day")
         day = self._rows_in_lake()
-        full = self.taken_of(self.build, "dbt build --full-refresh", "--full-refresh")
-        parts = _parts(self.home.root / "target", full.seconds)
+        full = self.build("dbt build --full-refresh", "--full-refresh")
+        went_to = parts(self.home.root / "target", full.seconds)
         lake = self._rows_in_lake()
         self.run("hand-written script", _BENCH / "warehouse.py", self.landing, self._out("script"))
         self.run(
@@ -131,11 +126,7 @@ class Bench:
             for table, content in rows.items():
                 if lake[table] != content:
                     raise UserError(f"{table}: other rows by {name} than by a full build")
-        return parts
-
-    def taken_of(self, step: Callable[..., None], name: str, *arguments: str) -> measure.Taken:
-        step(name, *arguments)
-        return self.taken[name][-1]
+        return went_to
 
     def _out(self, name: str) -> Path:
         return self.folder / "out" / name
@@ -143,7 +134,7 @@ class Bench:
     def _rows_in_lake(self) -> dict[str, tuple]:
         con = warehouse.connect(self.home, read_only=True)
         try:
-            return {t: _content(con, f"{_SCHEMAS[t]}.{t}") for t in TABLES}
+            return {t: _content(con, f"{schema}.{t}") for t, schema in TABLES.items()}
         finally:
             con.close()
 
@@ -165,29 +156,39 @@ def _content(con: duckdb.DuckDBPyConnection, table: str) -> tuple:
     return (tuple(columns), *totals)
 
 
-def _parts(target: Path, seconds: float) -> dict[str, float]:
-    """Seconds of a build by what they went to; ``dbt itself`` is what no node took."""
+def parts(target: Path, seconds: float) -> dict[str, float]:
+    """Seconds of a build that took ``seconds``, by what they went to; from dbt's own artifacts in
+    ``target``. The first four add up to the build: models that the final tables need, other
+    models, tests, and what no node took. ``Direct samples`` are the first ones' part that
+    samples_direct needs (its label tables are made for both variants at once)."""
     manifest = json.loads((target / "manifest.json").read_text())
     results = json.loads((target / "run_results.json").read_text())["results"]
-    needed: set[str] = set()
-    waiting = [f"model.aigq.{table}" for table in TABLES]
+    needed = _upstream(manifest, TABLES)
+    direct = _upstream(manifest, ["samples_direct"])
+    found = dict.fromkeys(
+        ("needed models", "other models", "tests", "dbt itself", "Direct samples"), 0.0
+    )
+    for result in results:
+        node, took = result["unique_id"], result["execution_time"]
+        if node.startswith(("test.", "unit_test.")):
+            found["tests"] += took
+        elif node.startswith("model."):
+            found["needed models" if node in needed else "other models"] += took
+            found["Direct samples"] += took if node in direct else 0.0
+    nodes = found["needed models"] + found["other models"] + found["tests"]
+    return found | {"dbt itself": seconds - nodes}
+
+
+def _upstream(manifest: dict, models: Sequence[str]) -> set[str]:
+    """The ids of these models and of everything they are made from."""
+    found: set[str] = set()
+    waiting = [f"model.aigq.{model}" for model in models]
     while waiting:
         node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
+        if node not in found:
+            found.add(node)
             waiting += manifest["parent_map"].get(node, [])
-    parts = dict.fromkeys(("needed models", "other models", "tests", "dbt itself"), 0.0)
-    for result in results:
-        kind = result["unique_id"].split(".")[0]
-        if kind in ("test", "unit_test"):
-            part = "tests"
-        elif kind == "model":
-            part = "needed models" if result["unique_id"] in needed else "other models"
-        else:
-            continue
-        parts[part] += result["execution_time"]
-    parts["dbt itself"] = seconds - sum(parts.values())
-    return parts
+    return found
 
 
 def _simulated(folder: Path, page_views: float, bench: Bench) -> None:
@@ -234,10 +235,10 @@ def measure_size(folder: Path, millions: float, repetitions: int, memory_gb: flo
     click.echo(f"{millions:g} million page views")
     _simulated(folder, millions * 1e6, bench)
     bench.all_but_the_last_day()
-    parts = []
+    went_to = []
     for number in range(1, repetitions + 1):
         click.echo(f" repetition {number} of {repetitions}")
-        parts.append(bench.repetition())
+        went_to.append(bench.repetition())
     with duckdb.connect() as con:
         rows = {
             table: con.execute(f"SELECT count(*) FROM read_parquet({list(map(str, p))})").fetchone()
@@ -251,7 +252,7 @@ def measure_size(folder: Path, millions: float, repetitions: int, memory_gb: flo
         "memory_gb": memory_gb,
         "cores": len(bench.cores),
         "taken": {name: [asdict(t) for t in all_] for name, all_ in bench.taken.items()},
-        "parts": {key: statistics.median(p[key] for p in parts) for key in parts[0]},
+        "parts": {part: statistics.median(each[part] for each in went_to) for part in went_to[0]},
     }
 
 

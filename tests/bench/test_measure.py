@@ -6,10 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 import measure
+import pytest
 
 CORES = sorted(os.sched_getaffinity(0))[:1]
 

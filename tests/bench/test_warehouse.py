@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from warehouse import TABLES as FINAL
 
 from aigq import warehouse
 from aigq.contract import TABLES
@@ -15,13 +16,6 @@ from aigq.settings import PROJECT_ROOT
 pytestmark = pytest.mark.e2e
 
 BENCH = Path(__file__).parent
-FINAL = {
-    "label_candidates": "labels",
-    "label_lists": "labels",
-    "samples_direct": "samples",
-    "samples_think": "samples",
-    "test_user_days": "samples",
-}
 
 
 def _reference():

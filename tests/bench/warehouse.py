@@ -13,13 +13,14 @@ import duckdb
 from aigq import warehouse
 from aigq.ingest import files
 
-TABLES = (
-    "label_candidates",
-    "label_lists",
-    "samples_direct",
-    "samples_think",
-    "test_user_days",
-)
+# The final tables and their schemas in the lake.
+TABLES = {
+    "label_candidates": "labels",
+    "label_lists": "labels",
+    "samples_direct": "samples",
+    "samples_think": "samples",
+    "test_user_days": "samples",
+}
 
 
 def main(landing: Path, out: Path) -> None:

@@ -43,7 +43,12 @@ class Reader:
     """A process that reads the lake in a loop from the moment it is made until :meth:`stop`."""
 
     def __init__(self, home: Home, folder: Path, opened: str):
-        command = [sys.executable, "-c", "import select, sys, time\n" + opened + _LOOP, str(home.root)]
+        command = [
+            sys.executable,
+            "-c",
+            "import select, sys, time\n" + opened + _LOOP,
+            str(home.root),
+        ]
         folder.mkdir()
         self._seen, self._errors = folder / "seen", folder / "errors"
         with self._seen.open("w") as seen, self._errors.open("w") as errors:
