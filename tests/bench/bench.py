@@ -62,7 +62,7 @@ class Bench:
             environment={
                 "PYTHONPATH": str(PROJECT_ROOT),
                 "AIGQ_HOME": str(self.home.root),
-                "AIGQ_MEMORY_LIMIT": self.duckdb_limit,
+                "POLARS_MAX_THREADS": str(len(self.cores)),
                 "DBT_TARGET_PATH": str(self.home.root / "target"),
                 "DBT_LOG_PATH": str(self.home.root / "logs"),
                 "DBT_PROFILES_DIR": str(self._profiles()),
@@ -75,11 +75,11 @@ class Bench:
         return taken
 
     def _profiles(self) -> Path:
-        """profiles.yml with DuckDB's memory limited, which is otherwise most of the machine's."""
+        """profiles.yml with limits for DuckDB, which otherwise takes the machine for its own."""
         profiles = yaml.safe_load((PROJECT_ROOT / "profiles.yml").read_text())
         settings = profiles["aigq"]["outputs"]["lake"]["settings"]
-        settings.setdefault("memory_limit", self.duckdb_limit)
-        settings.setdefault("temp_directory", str(self.folder / "spilled"))
+        settings |= {"memory_limit": self.duckdb_limit, "threads": len(self.cores)}
+        settings["temp_directory"] = str(self.folder / "spilled")
         path = self.folder / "profiles" / "profiles.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(profiles))
@@ -113,7 +113,14 @@ class Bench:
         full = self.build("dbt build --full-refresh", "--full-refresh")
         went_to = parts(self.home.root / "target", full.seconds)
         lake = self._rows_in_lake()
-        self.run("hand-written script", _BENCH / "warehouse.py", self.landing, self._out("script"))
+        self.run(
+            "hand-written script",
+            _BENCH / "warehouse.py",
+            self.landing,
+            self._out("script"),
+            self.duckdb_limit,
+            str(len(self.cores)),
+        )
         self.run(
             "Polars, Direct samples",
             _BENCH / "direct_samples_polars.py",

@@ -1,7 +1,9 @@
-"""Run the hand-written script ``warehouse.sql``: ``python tests/bench/warehouse.py LANDING OUT``.
+"""Run the hand-written script ``warehouse.sql``:
+
+    python tests/bench/warehouse.py LANDING OUT [MEMORY_LIMIT THREADS]
 
 Reads the parquet files of the raw contract in LANDING and writes the final tables as
-``OUT/<table>.parquet``. The environment variable AIGQ_MEMORY_LIMIT, such as ``8GB``, is DuckDB's.
+``OUT/<table>.parquet``. The limits are DuckDB's, such as ``9GB`` and ``2``.
 """
 
 import os
@@ -23,15 +25,15 @@ TABLES = {
 }
 
 
-def main(landing: Path, out: Path) -> None:
+def main(landing: Path, out: Path, *limits: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     con = duckdb.connect()
     con.execute("SET TimeZone = 'UTC'")
     # As dbt's profile has it.
     con.execute("SET preserve_insertion_order = false")
     con.execute(f"SET temp_directory = {files.literal(out.absolute() / 'tmp')}")
-    if limit := os.environ.get("AIGQ_MEMORY_LIMIT"):
-        con.execute(f"SET memory_limit = {files.literal(limit)}")
+    for setting, limit in zip(("memory_limit", "threads"), limits, strict=False):
+        con.execute(f"SET {setting} = {files.literal(limit)}")
     warehouse.register_functions(con)
     con.execute("CREATE SCHEMA landing")
     for table, paths in files.discover(landing).items():
@@ -42,4 +44,4 @@ def main(landing: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
