@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 # Between two looks at the memory of the process and its children.
-_EVERY_SECONDS = 0.1
+_EVERY_SECONDS = 0.25
 
 
 class OutOfMemory(Exception):
