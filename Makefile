@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint lock
+.PHONY: help install demo test test-slow bench lint lock
 
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -12,6 +12,7 @@ help:
 	@echo "make demo       the whole loop on a made-up shop: log, lake, model, lists, hints, evaluation"
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that take longer than a minute each"
+	@echo "make bench      times of the sample warehouse beside its peers (PAGE_VIEWS=0.1 million; 0.1,0.3,1,3)"
 	@echo "make lint       format and lint checks"
 	@echo "make lock       resolve requirements/cpu.lock anew"
 
@@ -28,6 +29,10 @@ test: install
 
 test-slow: install
 	@python -m pytest -m slow
+
+PAGE_VIEWS ?= 0.1
+bench: install
+	@python tests/bench/bench.py --page-views $(PAGE_VIEWS)
 
 lint: install
 	@ruff check . && ruff format --check .

@@ -50,6 +50,13 @@ def run_dbt() -> Callable[..., subprocess.CompletedProcess]:
 
 
 @pytest.fixture(scope="session")
+def start_dbt() -> Callable[..., subprocess.Popen]:
+    """``start_dbt(home, "build", start_new_session=True)``: the same, but not waited for; other
+    keywords are those of ``Popen``."""
+    return _start_dbt
+
+
+@pytest.fixture(scope="session")
 def rows_of() -> Callable[[Home, str], list[dict[str, Any]]]:
     """``rows_of(home, query)``: the rows of a query over the lake, read-only."""
     return _rows_of
@@ -151,16 +158,16 @@ def _insert_raw(home: Home, schema: str = "raw", **tables: Iterable[Mapping[str,
     warehouse.write(home, insert)
 
 
-def _run_dbt(
+def _start_dbt(
     home: Home,
     *arguments: str,
     variables: Mapping[str, Any] | None = None,
-    check: bool = True,
     project: Path = PROJECT_ROOT,
-) -> subprocess.CompletedProcess:
+    **options: Any,
+) -> subprocess.Popen:
     if variables:
         arguments = (*arguments, "--vars", json.dumps(variables))
-    result = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "dbt.cli.main", *arguments],
         cwd=project,
         env=os.environ
@@ -172,12 +179,19 @@ def _run_dbt(
             "DBT_LOG_PATH": str(home.root / "logs"),
             "DBT_USE_COLORS": "false",
         },
-        capture_output=True,
-        text=True,
+        **options,
     )
-    if check and result.returncode != 0:
-        raise AssertionError(f"dbt {' '.join(arguments)} failed:\n{result.stdout}{result.stderr}")
-    return result
+
+
+def _run_dbt(
+    home: Home, *arguments: str, check: bool = True, **options: Any
+) -> subprocess.CompletedProcess:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with _start_dbt(home, *arguments, **options, **pipes) as process:
+        out, err = process.communicate()
+    if check and process.returncode != 0:
+        raise AssertionError(f"dbt {' '.join(arguments)} failed:\n{out}{err}")
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def _run_feast(home: Home, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:

@@ -2,8 +2,9 @@
 
 import importlib.util
 import sys
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -52,3 +53,35 @@ def replayed_shop(tmp_path_factory, make_home, insert_raw, run_dbt):
     insert_raw(home, **raw)
     run_dbt(home, "build", variables=VARIABLES)
     return home, reference.Reference(raw, VARIABLES)
+
+
+@pytest.fixture
+def growing_shop(tmp_path, make_home, insert_raw, run_dbt):
+    """A random shop built over its first days: (home, rows of each of the two days to come,
+    variables)."""
+    raw = reference.random_shop(seed=9, zone=ZONE, first=FIRST_DAY, days=8, users=40)
+    start = datetime.combine(FIRST_DAY, datetime.min.time(), ZoneInfo(ZONE))
+    cuts = [start + timedelta(days=day) for day in (6, 7)]
+
+    def period(row, at):
+        return sum(row[at] >= cut for cut in cuts)
+
+    of_request = {r["request_id"]: period(r, "requested_at") for r in raw["hint_requests"]}
+    days = [
+        {
+            "events": [e for e in raw["events"] if period(e, "occurred_at") == number],
+            "hint_requests": [
+                r for r in raw["hint_requests"] if of_request[r["request_id"]] == number
+            ],
+            "hint_candidates": [
+                c for c in raw["hint_candidates"] if of_request[c["request_id"]] == number
+            ],
+        }
+        for number in range(3)
+    ]
+    home = make_home(tmp_path / "shop")
+    insert_raw(home, users=raw["users"], items=raw["items"], **days[0])
+    for schema, tables in reference.random_job_rows(raw, seed=9, zone=ZONE).items():
+        insert_raw(home, schema, **tables)
+    run_dbt(home, "build", variables=VARIABLES)
+    return home, days[1:], VARIABLES

@@ -104,3 +104,64 @@ def test_two_ingests_at_once_load_each_row_once(shop):
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert shop.query("SELECT count(*), count(DISTINCT event_id) FROM raw.events") == [(5, 5)]
     assert shop.query("SELECT count(*) FROM meta.runs WHERE status = 'succeeded'") == [(3,)]
+
+
+def _put_day(shop, encoded, rows, number: int) -> None:
+    """A day's files: new rows of every table, a user who moved, and rows that are quarantined."""
+    event, request, candidate = (rows[t][0] for t in ("events", "hint_requests", "hint_candidates"))
+    events = [event | {"event_id": f"day{number}-{n}"} for n in range(3000)]
+    events += [event | {"event_id": f"day{number}-x", "action": "dance"}]
+    # The key of an earlier day with other content.
+    events += [event | {"event_id": f"day{number - 1}-7", "user_id": "u2"}]
+    requests = [request | {"request_id": f"day{number}-{n}"} for n in range(300)]
+    day = {
+        "events": events,
+        "hint_requests": requests,
+        "hint_candidates": [candidate | {"request_id": r["request_id"]} for r in requests],
+        "items": [rows["items"][0] | {"item_id": f"new{number}"}],
+    }
+    for table, of_day in day.items():
+        shop.put(f"{table}/day-{number:02}.csv", encoded(of_day, table, "csv"))
+    users = [rows["users"][0] | {"region": f"region {number}"}, *rows["users"][1:]]
+    shop.put_rows("users", users)
+
+
+@pytest.mark.slow
+def test_killed_every_day(shop, rows, encoded, tmp_path_factory):
+    """A day's files arrive, the ingest of them is killed, the next one finishes: 25 days in a row,
+    the moments spread over the whole run."""
+    days = 25
+    undisturbed = type(shop)(tmp_path_factory.mktemp("undisturbed"))
+    for each in (shop, undisturbed):
+        each.put_shop()
+        assert each.ingest().exit_code == 0
+    command = "from aigq import cli; cli.main()"
+    chance = random.Random(0)
+    order = chance.sample(range(days), days)
+    states = []
+    for number in range(days):
+        for each in (shop, undisturbed):
+            _put_day(each, encoded, rows, number)
+        before = shop.tables()
+        started = time.monotonic()
+        assert _run(undisturbed, command).wait() == 0
+        took = time.monotonic() - started
+        after = undisturbed.tables()
+        assert after != before
+
+        process = _run(shop, command)
+        time.sleep(took * (order[number] + chance.random()) / days)
+        process.kill()
+        ended = process.wait()
+        state = "before" if shop.tables() == before else "after"
+        assert state == "before" or shop.tables() == after, f"half of day {number}"
+        states.append((ended, state))
+        assert _run(shop, command).wait(timeout=60 + 20 * took) == 0
+        assert shop.tables() == after, f"day {number}"
+    runs = shop.query("SELECT status, finished_at IS NULL FROM meta.runs")
+    # Killed before its row was written, in between, and after the last of its writes.
+    assert set(runs) <= {("succeeded", False), ("running", True)}
+    assert len(runs) <= 1 + 2 * days
+    killed = [ended for ended, _ in states].count(-signal.SIGKILL)
+    assert killed > days / 2
+    assert runs.count(("running", True)) > days / 4, states

@@ -1,0 +1,288 @@
+"""`make bench`: how long the sample warehouse takes, beside named peers, on the simulator's log.
+
+    python tests/bench/bench.py                              # 0.1 million page views, 3 times
+    python tests/bench/bench.py --page-views 0.1,0.3,1,3     # the growth curve
+
+For each size, in turn and as often as asked: the last day's log is ingested into a lake that holds
+the days before, `dbt build` (one more day), `dbt build --full-refresh` (all days), the hand-written
+script (warehouse.sql) and Polars (direct_samples_polars.py). Every command gets two cores and 12 GB
+(`measure.py` ends what takes more). Ratios are taken within a repetition, and the medians reported.
+What is compared is checked to be the same rows. Results: reports/bench.md and reports/bench.json in
+the data home; work files: bench/ beside them, of which the simulated logs are kept.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+
+import click
+import duckdb
+import measure
+import report
+import yaml
+from warehouse import TABLES
+
+from aigq import warehouse
+from aigq.ingest import files
+from aigq.settings import PROJECT_ROOT, Home, UserError
+
+# Simulated page views per user over 32 days.
+_VIEWS_PER_USER = 9.07
+_BENCH = Path(__file__).parent
+
+
+class Bench:
+    """The contestants of one size, and what each took: ``taken[name]`` has one entry a repetition.
+
+    ``folder``: of this size's files; ``landing``: the whole log.
+    """
+
+    def __init__(self, folder: Path, memory_gb: float):
+        self.folder = folder
+        self.landing = folder / "landing"
+        self.home = Home(folder / "home")
+        self.cores = sorted(os.sched_getaffinity(0))[:2]
+        self.memory_bytes = int(memory_gb * 1e9)
+        # The rest is for what DuckDB does not count: Python, dbt, parquet writers.
+        self.duckdb_limit = f"{0.75 * memory_gb:.1f}GB"
+        self.taken: dict[str, list[measure.Taken]] = {}
+
+    def run(self, name: str, *command: str | Path) -> measure.Taken:
+        """Measure a command and keep what it took under ``name``."""
+        click.echo(f"  {name:<28}", nl=False)
+        taken = measure.run(
+            [sys.executable, *command],
+            cwd=PROJECT_ROOT,
+            environment={
+                "PYTHONPATH": str(PROJECT_ROOT),
+                "AIGQ_HOME": str(self.home.root),
+                "POLARS_MAX_THREADS": str(len(self.cores)),
+                "DBT_TARGET_PATH": str(self.home.root / "target"),
+                "DBT_LOG_PATH": str(self.home.root / "logs"),
+                "DBT_PROFILES_DIR": str(self._profiles()),
+            },
+            cores=self.cores,
+            memory_bytes=self.memory_bytes,
+        )
+        click.echo(f"{taken.seconds:9.1f} s {taken.peak_bytes / 1e9:7.2f} GB")
+        self.taken.setdefault(name, []).append(taken)
+        return taken
+
+    def _profiles(self) -> Path:
+        """profiles.yml with limits for DuckDB, which otherwise takes the machine for its own."""
+        profiles = yaml.safe_load((PROJECT_ROOT / "profiles.yml").read_text())
+        settings = profiles["aigq"]["outputs"]["lake"]["settings"]
+        settings |= {"memory_limit": self.duckdb_limit, "threads": len(self.cores)}
+        settings["temp_directory"] = str(self.folder / "spilled")
+        path = self.folder / "profiles" / "profiles.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(profiles))
+        return path.parent
+
+    def ingest(self, name: str, landing: Path) -> None:
+        self.run(name, "-m", "aigq.cli", "ingest", landing)
+
+    def build(self, name: str, *arguments: str) -> measure.Taken:
+        return self.run(name, "-m", "dbt.cli.main", "build", *arguments)
+
+    def all_but_the_last_day(self) -> None:
+        """A lake with the log of all days but one, built; kept to begin repetitions from."""
+        shutil.rmtree(self.home.root, ignore_errors=True)
+        self.ingest("ingest, all days but one", self.folder / "first")
+        self.build("dbt build, all days but one")
+        shutil.rmtree(self.folder / "base", ignore_errors=True)
+        shutil.copytree(self.home.root, self.folder / "base")
+
+    def repetition(self) -> dict[str, float]:
+        """Each contestant once; returns the parts of the full build in seconds.
+
+        Raises :class:`UserError` where they do not end in the same rows.
+        """
+        shutil.rmtree(self.home.root)
+        # The same path as before, or dbt would parse its project anew.
+        shutil.copytree(self.folder / "base", self.home.root)
+        self.ingest("ingest, one more day", self.folder / "last")
+        self.build("dbt build, one more day")
+        day = self._rows_in_lake()
+        full = self.build("dbt build --full-refresh", "--full-refresh")
+        went_to = parts(self.home.root / "target", full.seconds)
+        lake = self._rows_in_lake()
+        self.run(
+            "hand-written script",
+            _BENCH / "warehouse.py",
+            self.landing,
+            self._out("script"),
+            self.duckdb_limit,
+            str(len(self.cores)),
+        )
+        self.run(
+            "Polars, Direct samples",
+            _BENCH / "direct_samples_polars.py",
+            self.landing,
+            self._out("polars"),
+        )
+        script = _rows_in_files(self._out("script"), TABLES)
+        polars = _rows_in_files(self._out("polars"), ["samples_direct"])
+        for name, rows in (("one more day", day), ("the script", script), ("Polars", polars)):
+            for table, content in rows.items():
+                if lake[table] != content:
+                    raise UserError(f"{table}: other rows by {name} than by a full build")
+        return went_to
+
+    def _out(self, name: str) -> Path:
+        return self.folder / "out" / name
+
+    def _rows_in_lake(self) -> dict[str, tuple]:
+        con = warehouse.connect(self.home, read_only=True)
+        try:
+            return {t: _content(con, f"{schema}.{t}") for t, schema in TABLES.items()}
+        finally:
+            con.close()
+
+
+def _rows_in_files(folder: Path, tables: Sequence[str]) -> dict[str, tuple]:
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        return {t: _content(con, files.literal(folder / f"{t}.parquet")) for t in tables}
+
+
+def _content(con: duckdb.DuckDBPyConnection, table: str) -> tuple:
+    """What two tables with the same rows have in common, in whatever order: columns, number, and
+    the sum of the rows' hashes."""
+    columns = con.execute(
+        f"SELECT column_name, column_type FROM (DESCRIBE FROM {table}) ORDER BY ALL"
+    ).fetchall()
+    row = ", ".join(f'"{name}"' for name, _ in columns)
+    totals = con.execute(f"SELECT count(*), sum(hash({row})) FROM {table}").fetchone()
+    return (tuple(columns), *totals)
+
+
+def parts(target: Path, seconds: float) -> dict[str, float]:
+    """Seconds of a build that took ``seconds``, by what they went to; from dbt's own artifacts in
+    ``target``. The first four add up to the build: models that the final tables need, other
+    models, tests, and what no node took. ``Direct samples`` are the first ones' part that
+    samples_direct needs (its label tables are made for both variants at once)."""
+    manifest = json.loads((target / "manifest.json").read_text())
+    results = json.loads((target / "run_results.json").read_text())["results"]
+    needed = _upstream(manifest, TABLES)
+    direct = _upstream(manifest, ["samples_direct"])
+    found = dict.fromkeys(
+        ("needed models", "other models", "tests", "dbt itself", "Direct samples"), 0.0
+    )
+    for result in results:
+        node, took = result["unique_id"], result["execution_time"]
+        if node.startswith(("test.", "unit_test.")):
+            found["tests"] += took
+        elif node.startswith("model."):
+            found["needed models" if node in needed else "other models"] += took
+            found["Direct samples"] += took if node in direct else 0.0
+    nodes = found["needed models"] + found["other models"] + found["tests"]
+    return found | {"dbt itself": seconds - nodes}
+
+
+def _upstream(manifest: dict, models: Sequence[str]) -> set[str]:
+    """The ids of these models and of everything they are made from."""
+    found: set[str] = set()
+    waiting = [f"model.aigq.{model}" for model in models]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += manifest["parent_map"].get(node, [])
+    return found
+
+
+def _simulated(folder: Path, page_views: float, bench: Bench) -> None:
+    """The log of about ``page_views`` page views under ``folder``: whole, and split by day."""
+    if (folder / "split").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    users = round(page_views / _VIEWS_PER_USER)
+    command = ["-m", "aigq.cli", "simulate", "--users", str(users), "--out", folder / "landing"]
+    bench.run("simulate", *command)
+    moments = {"events": "occurred_at", "hint_requests": "requested_at"}
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        for table, paths in files.discover(folder / "landing").items():
+            con.execute(
+                f"CREATE VIEW {table} AS FROM read_parquet({[str(path) for path in paths]})"
+            )
+        (last,) = con.execute("SELECT max(occurred_at)::DATE FROM events").fetchone()
+        for part in ("first", "last"):
+            (folder / part).mkdir()
+            wanted = f"({{}})::DATE {'<' if part == 'first' else '>='} DATE '{last}'"
+            rows = {
+                **{t: f"FROM {t} WHERE {wanted.format(at)}" for t, at in moments.items()},
+                "hint_candidates": "FROM hint_candidates SEMI JOIN (FROM hint_requests WHERE "
+                f"{wanted.format('requested_at')}) AS r USING (request_id)",
+            }
+            if part == "first":
+                rows |= {"users": "FROM users", "items": "FROM items"}
+            for table, query in rows.items():
+                path = files.literal(folder / part / f"{table}.parquet")
+                con.execute(f"COPY ({query}) TO {path}")
+    (folder / "split").touch()
+
+
+def _simulator_version() -> str:
+    sources = sorted((PROJECT_ROOT / "aigq" / "simulator").rglob("*.*"))
+    return sha256(b"".join(p.read_bytes() for p in sources if p.suffix != ".pyc")).hexdigest()[:8]
+
+
+def measure_size(folder: Path, millions: float, repetitions: int, memory_gb: float) -> dict:
+    """All contestants at one size: what `report.py` makes tables of."""
+    folder /= f"{millions:g}m-{_simulator_version()}"
+    bench = Bench(folder, memory_gb)
+    click.echo(f"{millions:g} million page views")
+    _simulated(folder, millions * 1e6, bench)
+    bench.all_but_the_last_day()
+    went_to = []
+    for number in range(1, repetitions + 1):
+        click.echo(f" repetition {number} of {repetitions}")
+        went_to.append(bench.repetition())
+    with duckdb.connect() as con:
+        rows = {
+            table: con.execute(f"SELECT count(*) FROM read_parquet({list(map(str, p))})").fetchone()
+            for table, p in files.discover(bench.landing).items()
+        }
+    return {
+        "page_views": rows["hint_requests"][0],
+        "events": rows["events"][0],
+        "candidates": rows["hint_candidates"][0],
+        "repetitions": repetitions,
+        "memory_gb": memory_gb,
+        "cores": len(bench.cores),
+        "taken": {name: [asdict(t) for t in all_] for name, all_ in bench.taken.items()},
+        "parts": {part: statistics.median(each[part] for each in went_to) for part in went_to[0]},
+    }
+
+
+@click.command()
+@click.option("--page-views", default="0.1", show_default=True, help="Millions, with commas.")
+@click.option("--repetitions", type=click.IntRange(min=1), help="[default: 3, 1 from 1 million]")
+@click.option("--memory-gb", type=float, default=12.0, show_default=True)
+@click.option("--home", type=click.Path(file_okay=False, path_type=Path), help="Data home.")
+def main(page_views: str, repetitions: int | None, memory_gb: float, home: Path | None) -> None:
+    """Measure the sample warehouse beside its peers."""
+    try:
+        sizes = [float(size) for size in page_views.split(",")]
+    except ValueError:
+        raise UserError(f"--page-views: expected numbers with commas, got {page_views!r}") from None
+    root = Home(home.absolute()) if home else Home.from_environment()
+    results = []
+    for size in sizes:
+        times = repetitions or (1 if size >= 1 else 3)
+        results.append(measure_size(root.root / "bench", size, times, memory_gb))
+        # After each size: hours of measuring must not hang on the last one.
+        report.write(root.reports, results)
+    click.echo((root.reports / "bench.md").read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The benchmark's results as Markdown tables and JSON."""
+
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from aigq.jobs import code_version
+
+FULL, SCRIPT = "dbt build --full-refresh", "hand-written script"
+POLARS = "Polars, Direct samples"
+_NAMED = (
+    "ingest, all days but one",
+    "ingest, one more day",
+    "dbt build, one more day",
+    FULL,
+    SCRIPT,
+    POLARS,
+)
+
+
+def write(folder: Path, sizes: list[dict]) -> None:
+    """Write ``bench.json`` (every measurement) and ``bench.md`` (medians) into ``folder``.
+
+    ``sizes``: one result of ``bench.measure_size`` each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    about = _about()
+    (folder / "bench.json").write_text(json.dumps(about | {"sizes": sizes}, indent=1))
+    lines = [f"- {key}: {value}" for key, value in about.items()]
+    text = [*lines, "", *_times(sizes), "", *_ratios(sizes), "", *_memory(sizes)]
+    (folder / "bench.md").write_text("\n".join(text) + "\n")
+
+
+def _about() -> dict[str, str]:
+    names = ("duckdb", "dbt-core", "dbt-duckdb", "duckdb-extension-ducklake", "polars", "pyarrow")
+    memory = psutil.virtual_memory().total / 2**30
+    return {
+        "command": "python tests/bench/bench.py " + " ".join(sys.argv[1:]),
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB",
+        "versions": f"Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in names),
+        "code": code_version(),
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
+
+
+def _head(what: str, sizes: list[dict], last: str | None = None) -> list[str]:
+    return [what, *(f"{s['page_views']:,} page views" for s in sizes), *([last] if last else [])]
+
+
+def _median(size: dict, name: str, field: str) -> float:
+    return statistics.median(taken[field] for taken in size["taken"][name])
+
+
+def _times(sizes: list[dict]) -> list[str]:
+    """Seconds by contestant and part of the full build, with the exponent of their growth."""
+    many = len(sizes) > 1
+    named = {name: [_median(s, name, "seconds") for s in sizes] for name in _NAMED}
+    rows = {name: list(map(_seconds, values)) for name, values in named.items()}
+    for part in sizes[0]["parts"]:
+        named[part] = [s["parts"][part] for s in sizes]
+        rows[f"... of the full build: {part}"] = [
+            f"{_seconds(s['parts'][part])} ({s['parts'][part] / whole:.0%})"
+            for s, whole in zip(sizes, named[FULL], strict=True)
+        ]
+    views = [s["page_views"] for s in sizes]
+    growth = [f"{exponent(views, values):.2f}" for values in named.values()] if many else None
+    head = _head("seconds, median", sizes, "exponent" if many else None)
+    lines = [[name, *cells] for name, cells in rows.items()]
+    if growth:
+        lines = [[*line, power] for line, power in zip(lines, growth, strict=True)]
+    repeated = ", ".join(str(s["repetitions"]) for s in sizes)
+    cores, memory = sizes[0]["cores"], sizes[0]["memory_gb"]
+    return [
+        f"{cores} cores, {memory:g} GB; repetitions: {repeated}; exponent: of time over page views,"
+        " least squares on logarithms.",
+        "",
+        *_table(head, lines),
+    ]
+
+
+def _ratios(sizes: list[dict]) -> list[str]:
+    """Medians of the ratios within a repetition; a part of a build is held against the median."""
+
+    def ratio(ours: str, peers: str) -> list[str]:
+        pairs = [zip(s["taken"][ours], s["taken"][peers], strict=True) for s in sizes]
+        return [
+            f"{statistics.median(a['seconds'] / b['seconds'] for a, b in of_size):.2f}"
+            for of_size in pairs
+        ]
+
+    def part_ratio(part: str, peers: str) -> list[str]:
+        return [f"{s['parts'][part] / _median(s, peers, 'seconds'):.2f}" for s in sizes]
+
+    rows = [
+        ["full build / script", *ratio(FULL, SCRIPT)],
+        ["models the final tables need / script", *part_ratio("needed models", SCRIPT)],
+        ["models the Direct samples need / Polars", *part_ratio("Direct samples", POLARS)],
+        ["one more day / full build", *ratio("dbt build, one more day", FULL)],
+    ]
+    return _table(_head("ratio of wall times", sizes), rows)
+
+
+def _memory(sizes: list[dict]) -> list[str]:
+    """Peak memory and processor seconds."""
+    rows = []
+    for name in _NAMED:
+        peaks = [max(t["peak_bytes"] for t in s["taken"][name]) / 1e9 for s in sizes]
+        cpu = [_median(s, name, "cpu_seconds") for s in sizes]
+        rows.append([name, *(f"{p:.2f} GB, {c:.0f} s" for p, c in zip(peaks, cpu, strict=True))])
+    return _table(_head("peak memory, processor time", sizes), rows)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}"
+
+
+def exponent(sizes: list[float], seconds: list[float]) -> float:
+    """The slope of log(seconds) over log(sizes) by least squares; two sizes at least."""
+    x, y = [math.log(s) for s in sizes], [math.log(s) for s in seconds]
+    return statistics.linear_regression(x, y).slope

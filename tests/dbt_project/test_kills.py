@@ -1,0 +1,100 @@
+"""`dbt build` killed at any moment and run again ends in the tables of an undisturbed build."""
+
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+
+from aigq import warehouse
+from aigq.settings import Home
+
+KILLS = 25
+
+# The next build's models; that its tests pass again is not in question here.
+MODELS = ("build", "--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
+
+
+def _contents(home: Home) -> dict[str, tuple]:
+    """Number of rows and the sum of their hashes, of every table, view and exported feature.
+
+    Without meta.runs, where each run has a row of its own; no other table of dbt's holds a run's
+    id or time.
+    """
+    con = warehouse.connect(home, read_only=True)
+    tables = con.execute(
+        "select table_schema || '.' || table_name from information_schema.tables"
+        " where table_catalog = 'lake' and table_schema || '.' || table_name <> 'meta.runs'"
+    ).fetchall()
+    names = [name for (name,) in tables] + [f"'{path}'" for path in home.features.glob("*.parquet")]
+    found = {
+        name: con.execute(f"select count(*), sum(hash(t)) from {name} as t").fetchone()
+        for name in names
+    }
+    con.close()
+    return found
+
+
+def _runs(rows_of, home: Home) -> list[tuple]:
+    rows = rows_of(home, "from meta.runs order by started_at")
+    return [(row["run_id"], row["status"], row["finished_at"] is None) for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_killed_at_any_moment(growing_shop, tmp_path, insert_raw, run_dbt, start_dbt, rows_of):
+    """The moments are spread over a whole build: starting up, models, tests, exports, the end."""
+    built, (day, _), variables = growing_shop
+    home = Home(tmp_path / "home")
+
+    def day_before() -> None:
+        # Always at the same path: dbt parses the project anew for another one.
+        shutil.rmtree(home.root, ignore_errors=True)
+        shutil.copytree(built.root, home.root)
+        insert_raw(home, **day)
+
+    day_before()
+    run_dbt(home, "parse", variables=variables)
+    before = _contents(home)
+    shutil.copytree(home.root / "target", tmp_path / "target")
+    began = time.monotonic()
+    run_dbt(home, "build", variables=variables)
+    took = time.monotonic() - began
+    undisturbed = _contents(home)
+    changed = [name for name in undisturbed if undisturbed[name] != before.get(name)]
+    assert len(changed) > 15, "a day that changes nothing proves nothing"
+
+    chance = random.Random(0)
+    outcomes = []
+    # Each stretch of the build once, in any order.
+    for number in chance.sample(range(KILLS), KILLS):
+        day_before()
+        shutil.rmtree(home.root / "target")
+        shutil.copytree(tmp_path / "target", home.root / "target")
+        runs = _runs(rows_of, home)
+        moment = took * (number + chance.random()) / KILLS
+        log = tmp_path / f"killed-{number}.log"
+        with log.open("w") as output:
+            process = start_dbt(
+                home, "build", variables=variables, stdout=output, start_new_session=True
+            )
+            time.sleep(moment)
+            os.killpg(process.pid, signal.SIGKILL)
+            ended = process.wait()
+        said = f"killed after {moment:.1f} of {took:.1f} s: {log.read_text().splitlines()[-1:]}"
+        killed = _runs(rows_of, home)[len(runs) :]
+        if ended == -signal.SIGKILL:
+            assert [run[1:] for run in killed] in ([], [("running", True)], [("succeeded", False)])
+        outcomes.append([ended, *(status for _, status, _ in killed)])
+
+        again = run_dbt(home, *MODELS, variables=variables)
+        assert "waiting for another writer" not in again.stdout + again.stderr, said
+        assert _contents(home) == undisturbed, said
+        after = _runs(rows_of, home)
+        print(said, outcomes[-1], flush=True)
+        assert after[: len(runs) + len(killed)] == runs + killed, said
+        assert [run[1:] for run in after[len(runs) + len(killed) :]] == [("succeeded", False)], said
+    # The clock may be off at either end, not by more.
+    assert sum(outcome == [-signal.SIGKILL, "running"] for outcome in outcomes) > KILLS / 2
