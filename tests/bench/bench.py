@@ -32,8 +32,8 @@ from aigq import warehouse
 from aigq.ingest import files
 from aigq.settings import PROJECT_ROOT, Home, UserError
 
-# Simulated page views per user over 32 days.
-_VIEWS_PER_USER = 9.07
+# Simulated page views per user over 32 days, in the preset `paper`.
+_VIEWS_PER_USER = 5.16
 _BENCH = Path(__file__).parent
 
 
@@ -204,8 +204,8 @@ def _simulated(folder: Path, page_views: float, bench: Bench) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     users = round(page_views / _VIEWS_PER_USER)
-    command = ["-m", "aigq.cli", "simulate", "--users", str(users), "--out", folder / "landing"]
-    bench.run("simulate", *command)
+    size = ["--preset", "paper", "--users", str(users)]
+    bench.run("simulate", "-m", "aigq.cli", "simulate", *size, "--out", folder / "landing")
     moments = {"events": "occurred_at", "hint_requests": "requested_at"}
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
