@@ -246,8 +246,8 @@ drop table scored;
 
 copy (
     select
-        session_id, variant, query_text, tier, cast(tier_rank as integer) as tier_rank, rank_score,
-        is_clicked, drop_reason is null as is_kept, drop_reason, false as is_replayed,
+        session_id, session_date, variant, query_text, tier,
+        cast(tier_rank as integer) as tier_rank, rank_score, is_clicked, drop_reason is null as is_kept, drop_reason, false as is_replayed,
     from tiers
     inner join sessions using (session)
     inner join queries using (query_id)
@@ -255,7 +255,7 @@ copy (
 
 create temp table kept as
 select
-    session, session_id, variant, cast(place as integer) as position, query_text, tier,
+    session, session_id, session_date, variant, cast(place as integer) as position, query_text, tier,
     cast(row_number() over (
         partition by session order by md5(session_id || query_text), query_id
     ) as integer) as log_position,
@@ -267,7 +267,9 @@ where drop_reason is null;
 drop table tiers;
 
 copy (
-    select session_id, variant, position, log_position, query_text, tier, false as is_replayed
+    select
+        session_id, session_date, variant, position, log_position, query_text, tier,
+        false as is_replayed,
     from kept
 ) to 'label_lists.parquet';
 
