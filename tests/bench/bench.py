@@ -127,8 +127,8 @@ class Bench:
             self.landing,
             self._out("polars"),
         )
-        script = _rows_in_files(self._out("script"), TABLES)
-        polars = _rows_in_files(self._out("polars"), ["samples_direct"])
+        script = _rows_in_files(self._out("script"), lake, list(TABLES))
+        polars = _rows_in_files(self._out("polars"), lake, ["samples_direct"])
         for name, rows in (("one more day", day), ("the script", script), ("Polars", polars)):
             for table, content in rows.items():
                 if lake[table] != content:
@@ -146,21 +146,30 @@ class Bench:
             con.close()
 
 
-def _rows_in_files(folder: Path, tables: Sequence[str]) -> dict[str, tuple]:
+def _rows_in_files(folder: Path, like: dict[str, tuple], tables: Sequence[str]) -> dict[str, tuple]:
+    """Of the columns that the lake's tables have."""
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
-        return {t: _content(con, files.literal(folder / f"{t}.parquet")) for t in tables}
+        return {
+            t: _content(
+                con, files.literal(folder / f"{t}.parquet"), [name for name, _ in like[t][0]]
+            )
+            for t in tables
+        }
 
 
-def _content(con: duckdb.DuckDBPyConnection, table: str) -> tuple:
-    """What two tables with the same rows have in common, in whatever order: columns, number, and
-    the sum of the rows' hashes."""
-    columns = con.execute(
-        f"SELECT column_name, column_type FROM (DESCRIBE FROM {table}) ORDER BY ALL"
+def _content(
+    con: duckdb.DuckDBPyConnection, table: str, columns: Sequence[str] | None = None
+) -> tuple:
+    """What two tables with the same rows have in common, in whatever order: columns (all, where
+    none are given) and their types, number of rows, and the sum of the rows' hashes."""
+    names = "*" if columns is None else ", ".join(f'"{name}"' for name in columns)
+    types = con.execute(
+        f"SELECT column_name, column_type FROM (DESCRIBE SELECT {names} FROM {table}) ORDER BY ALL"
     ).fetchall()
-    row = ", ".join(f'"{name}"' for name, _ in columns)
+    row = ", ".join(f'"{name}"' for name, _ in types)
     totals = con.execute(f"SELECT count(*), sum(hash({row})) FROM {table}").fetchone()
-    return (tuple(columns), *totals)
+    return (tuple(types), *totals)
 
 
 def parts(target: Path, seconds: float) -> dict[str, float]:
