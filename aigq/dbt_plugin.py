@@ -1,8 +1,8 @@
 """dbt-duckdb plugin: makes every connection of dbt's ready for the lake.
 
 Runs before dbt attaches the databases of ``profiles.yml``: puts the packaged extensions in place,
-creates the lake, its job tables and the folder of exported features where they are missing, and
-registers the SQL functions.
+creates the lake, its job tables and the folder of exported features where they are missing,
+registers the SQL functions, and lets DuckDB spill into the data home.
 """
 
 from collections.abc import Callable
@@ -32,6 +32,8 @@ class Plugin(BasePlugin):
         # What is built here is served by `feast -f`: its configuration of this home.
         features.config_path(home)
         warehouse.register_functions(conn)
+        # What does not fit into memory; by itself DuckDB would take the current folder.
+        conn.execute("SET temp_directory = ?", [str(home.root / "spilled")])
         # For the run's hooks. Released by the end of the process at the latest. Other catalogs than
         # SQLite sort their writers out themselves.
         lock = warehouse.WriteLock(home) if local else None

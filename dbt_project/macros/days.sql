@@ -131,13 +131,14 @@ delete from {{ target }} where {{ replaced_rows(config.get('meta', {}), target.i
 insert into {{ target }} ({{ columns }}) select {{ columns }} from {{ arguments['temp_relation'] }}
 {% endmacro %}
 
-{# Tests in a build look at what it has replaced, in views, too, whose `meta` says how; `dbt test`
-   looks at all. #}
+{# Tests in a build look at what it has replaced, and at the newest day only of a view whose `meta`
+   names its day, since every test computes it anew; `dbt test` looks at all. #}
 {% macro get_where_subquery(relation) %}
 {% set tested = graph.nodes.get(model.attached_node) if execute %}
 {% if tested and flags.WHICH == 'build' and tested.config.meta %}
-    {{ return("(select * from " ~ relation ~ " as tested where "
-        ~ replaced_rows(tested.config.meta, 'tested.') ~ ") as tested_rows") }}
+    {% set rows = in_days('tested.' ~ tested.config.meta.day, changed_days()[-1:])
+        if tested.config.materialized == 'view' else replaced_rows(tested.config.meta, 'tested.') %}
+    {{ return("(select * from " ~ relation ~ " as tested where " ~ rows ~ ") as tested_rows") }}
 {% endif %}
 {{ return(dbt.default__get_where_subquery(relation)) }}
 {% endmacro %}

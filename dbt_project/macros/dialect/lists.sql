@@ -9,16 +9,6 @@
     {%- endfor %})
 {%- endmacro %}
 
-{# Aggregate: the `n` values with the largest order keys, as a list in ascending order.
-   Measured the cheapest of the ways tried; an ordered list aggregate runs out of memory. #}
-{% macro newest_n(value, order_key, n) %}
-    {{ return(adapter.dispatch('newest_n')(value, order_key, n)) }}
-{% endmacro %}
-
-{% macro duckdb__newest_n(value, order_key, n) -%}
-    list_reverse(max_by({{ value }}, {{ order_key }}, {{ n }}))
-{%- endmacro %}
-
 {# Aggregate: all values as a list, in ascending order of a key that has no ties. #}
 {% macro list_in_order(value, order_key) %}
     {{ return(adapter.dispatch('list_in_order')(value, order_key)) }}

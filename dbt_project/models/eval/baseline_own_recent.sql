@@ -1,4 +1,4 @@
-{{ config(materialized='view', meta={'day': 'session_date', 'user': 'user_id'}) }}
+{{ config(materialized='view', meta={'day': 'session_date'}) }}
 
 with searches as (
 

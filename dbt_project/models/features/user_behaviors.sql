@@ -48,25 +48,7 @@ exported as (
 
 newest as (
 
-    select
-        exported.user_id,
-        exported.occurred_at as newest_at,
-        {{ list_in_order(
-            make_struct({
-                'content_key': 'behaviors.content_key',
-                'content_text': 'behaviors.content_text',
-                'action': 'behaviors.action',
-                'occurred_at_us': to_microseconds('behaviors.occurred_at'),
-            }),
-            'behaviors.place',
-        ) }} as behaviors,
-    from exported
-    inner join behaviors
-        on
-            exported.user_id = behaviors.user_id
-            and behaviors.place > exported.newest_place - {{ var('max_behaviors') }}
-            and behaviors.place <= exported.newest_place
-    group by exported.user_id, exported.occurred_at
+{{ behavior_lists('exported', 'behaviors', var('max_behaviors')) }}
 
 ),
 
@@ -74,11 +56,11 @@ final as (
 
     select
         user_id,
-        {{ list_field('behaviors', 'content_key') }} as content_keys,
-        {{ list_field('behaviors', 'content_text') }} as content_texts,
-        {{ list_field('behaviors', 'action') }} as actions,
-        {{ list_field('behaviors', 'occurred_at_us') }} as occurred_at_us,
-        {{ just_after('newest_at') }} as event_timestamp,
+        content_keys,
+        content_texts,
+        actions,
+        occurred_at_us,
+        {{ just_after('occurred_at') }} as event_timestamp,
     from newest
     {% if is_partial() %}
 

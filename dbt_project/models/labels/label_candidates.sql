@@ -46,9 +46,6 @@ placed as (
 
     select
         *,
-        row_number() over (
-            partition by variant, session_id, tier order by tier_position
-        ) as tier_rank,
         sum(case when is_first and not is_misaligned then 1 else 0 end) over (
             partition by variant, session_id
             order by tier_order, tier_position
@@ -79,7 +76,7 @@ final as (
         variant,
         query_text,
         tier,
-        cast(tier_rank as integer) as tier_rank,
+        cast(tier_position as integer) as tier_rank,
         rank_score,
         is_clicked,
         drop_reason is null as is_kept,

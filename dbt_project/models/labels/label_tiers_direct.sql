@@ -19,39 +19,51 @@ with candidates as (
 
 ),
 
-clicked as (
+-- Two spellings of one query in a request: the better placed one stands for both.
+queries as (
+
+    select
+        session_id,
+        session_date,
+        is_replayed,
+        query_text,
+        max(rank_score) as rank_score,
+        min({{ make_struct({'score': "coalesce(-rank_score, 'infinity')", 'rank': 'rank'}) }}) as best,
+        min(
+            case when is_click then {{ make_struct({
+                'clicked_at': 'clicked_at', 'rank': 'rank', 'rank_score': 'rank_score'
+            }) }} end
+        ) as first_click,
+    from candidates
+    group by session_id, session_date, is_replayed, query_text
+
+),
+
+tiers as (
 
     select
         *,
         'click' as tier,
         1 as tier_order,
         row_number() over (
-            partition by session_date, session_id order by clicked_at, rank
+            partition by session_date, session_id order by first_click.clicked_at, first_click.rank
         ) as tier_position,
-        true as is_clicked,
-    from candidates
-    where is_click
+    from queries
+    where first_click is not null
 
-),
-
-ranked as (
+    union all
 
     select
         *,
         'rank' as tier,
         2 as tier_order,
         row_number() over (
-            partition by session_date, session_id order by rank_score desc nulls last, rank
+            partition by session_date, session_id order by best.score, best.rank
         ) as tier_position,
-        bool_or(is_click) over (
-            partition by session_date, session_id, query_text
-        ) as is_clicked,
-    from candidates
+    from queries
 
 ),
 
--- Every window is cut by day, too: a build reads the days that it builds.
--- Two spellings of one query in a request: the better placed one stands for both.
 final as (
 
     select
@@ -61,13 +73,10 @@ final as (
         tier_order,
         tier_position,
         query_text,
-        rank_score,
-        is_clicked,
+        case tier when 'click' then first_click.rank_score else rank_score end as rank_score,
+        first_click is not null as is_clicked,
         is_replayed,
-    from (select * from clicked union all select * from ranked)
-    qualify row_number() over (
-        partition by session_date, session_id, tier, query_text order by tier_position
-    ) = 1
+    from tiers
 
 )
 

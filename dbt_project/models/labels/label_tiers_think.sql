@@ -72,34 +72,7 @@ proposed as (
 ),
 
 -- Every window is cut by day, too: a build reads the days that it builds.
-tiers as (
-
-    select
-        session_id,
-        session_date,
-        query_text,
-        'click' as tier,
-        1 as tier_order,
-        row_number() over (
-            partition by session_date, session_id order by clicks desc, latest_click_at desc, query_text
-        ) as tier_position,
-    from scored
-    where clicks > 0
-
-    union all
-
-    select
-        session_id,
-        session_date,
-        query_text,
-        'rank' as tier,
-        2 as tier_order,
-        row_number() over (
-            partition by session_date, session_id order by rank_score desc nulls last, query_text
-        ) as tier_position,
-    from scored
-
-    union all
+others as (
 
     select
         session_id,
@@ -108,7 +81,8 @@ tiers as (
         'search' as tier,
         3 as tier_order,
         row_number() over (
-            partition by session_date, session_id order by searches desc, latest_search_at desc, query_text
+            partition by session_date, session_id
+            order by searches desc, latest_search_at desc, query_text
         ) as tier_position,
     from searched
 
@@ -127,20 +101,66 @@ tiers as (
 
 ),
 
+tiers as (
+
+    select
+        session_id,
+        session_date,
+        query_text,
+        rank_score,
+        clicks,
+        'click' as tier,
+        1 as tier_order,
+        row_number() over (
+            partition by session_date, session_id order by clicks desc, latest_click_at desc, query_text
+        ) as tier_position,
+    from scored
+    where clicks > 0
+
+    union all
+
+    select
+        session_id,
+        session_date,
+        query_text,
+        rank_score,
+        clicks,
+        'rank' as tier,
+        2 as tier_order,
+        row_number() over (
+            partition by session_date, session_id order by rank_score desc nulls last, query_text
+        ) as tier_position,
+    from scored
+
+    union all
+
+    select
+        others.session_id,
+        others.session_date,
+        others.query_text,
+        scored.rank_score,
+        scored.clicks,
+        others.tier,
+        others.tier_order,
+        others.tier_position,
+    from others
+    left join scored using (session_date, session_id, query_text)
+
+),
+
 final as (
 
     select
-        tiers.session_id,
-        tiers.session_date,
-        tiers.tier,
-        tiers.tier_order,
-        tiers.tier_position,
-        tiers.query_text,
-        scored.rank_score,
-        coalesce(scored.clicks > 0, false) as is_clicked,
+        session_id,
+        session_date,
+        tier,
+        tier_order,
+        tier_position,
+        query_text,
+        rank_score,
+        coalesce(clicks > 0, false) as is_clicked,
         false as is_replayed,
     from tiers
-    left join scored using (session_date, session_id, query_text)
 
 )
 

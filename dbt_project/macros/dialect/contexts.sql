@@ -1,0 +1,102 @@
+{# Context of each instance: its user's newest behaviours strictly before the prediction, oldest
+   first (method section 1). Instances without any behaviour get no row.
+
+   instances: CTE with the column `key`, user_id, predicted_at and predicted_date;
+   behaviors: CTE over behavior.behaviors. #}
+{% macro recent_behaviors(instances, behaviors, key, newest) %}
+    {{ return(adapter.dispatch('recent_behaviors')(instances, behaviors, key, newest)) }}
+{% endmacro %}
+
+{# A slice of the user's history, whose end an ASOF join finds: of the ways tried the cheapest, half
+   the time of the newest n per instance by an aggregate. #}
+{% macro duckdb__recent_behaviors(instances, behaviors, key, newest) %}
+    with past as (
+
+        select
+            *,
+            row_number() over (partition by user_id order by behavior_order) as place,
+        from {{ behaviors }}
+        where user_id in (select user_id from {{ instances }})
+
+    ),
+
+    histories as (
+
+        select
+            user_id,
+            {{ list_in_order(
+                make_struct({
+                    'behavior_date': 'behavior_date',
+                    'action': 'action',
+                    'content_text': 'content_text',
+                    'content_key': 'content_key',
+                }),
+                'place',
+            ) }} as behaviors,
+        from past
+        group by user_id
+
+    ),
+
+    moments as (
+
+        select
+            user_id,
+            occurred_at,
+            max(place) as place,
+        from past
+        group by user_id, occurred_at
+
+    )
+
+    select
+        instances.{{ key }},
+        list_transform(
+            histories.behaviors[greatest(moments.place - {{ newest }} + 1, 1) : moments.place],
+            lambda b: struct_pack(
+                days_ago := cast(instances.predicted_date - b.behavior_date as integer),
+                action := b.action,
+                content_text := b.content_text,
+                content_key := b.content_key
+            )
+        ) as behaviors,
+    from {{ instances }} as instances
+    asof inner join moments
+        on instances.user_id = moments.user_id and instances.predicted_at > moments.occurred_at
+    inner join histories on instances.user_id = histories.user_id
+{% endmacro %}
+
+{# The features of users' moments: what each user had done up to then, the newest, as parallel
+   lists, oldest first.
+
+   moments: CTE with user_id, occurred_at and newest_place; behaviors: CTE over behavior.behaviors
+   with `place`, the number of the behaviour in the user's order. #}
+{% macro behavior_lists(moments, behaviors, newest) %}
+    {{ return(adapter.dispatch('behavior_lists')(moments, behaviors, newest)) }}
+{% endmacro %}
+
+{% macro duckdb__behavior_lists(moments, behaviors, newest) %}
+    with histories as (
+
+        select
+            user_id,
+            {% for column in ['content_key', 'content_text', 'action'] %}
+            {{ list_in_order(column, 'place') }} as {{ column }}s,
+            {% endfor %}
+            {{ list_in_order(to_microseconds('occurred_at'), 'place') }} as occurred_at_us,
+        from {{ behaviors }}
+        group by user_id
+
+    )
+
+    select
+        moments.user_id,
+        moments.occurred_at,
+        {% for column in ['content_keys', 'content_texts', 'actions', 'occurred_at_us'] %}
+        histories.{{ column }}[
+            greatest(moments.newest_place - {{ newest }} + 1, 1) : moments.newest_place
+        ] as {{ column }},
+        {% endfor %}
+    from {{ moments }} as moments
+    inner join histories using (user_id)
+{% endmacro %}
