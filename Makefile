@@ -25,7 +25,7 @@ demo: install
 	@python -m aigq.demo
 
 test: install
-	@python -m pytest -m "not slow and not gpu"
+	@python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup
 
 test-slow: install
 	@python -m pytest -m slow

@@ -18,6 +18,17 @@ from aigq.settings import PROJECT_ROOT, Home
 # Test modules cannot import this file (importmode=importlib): the helpers come as fixtures.
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a shop stays in one of the processes that tests may be spread over (``-n 2 --dist
+    loadgroup``), and the longest test begins."""
+    shared = {item.path for item in items if "served_shop" in item.fixturenames}
+    for item in items:
+        folder = item.path.parent.name
+        group = "served" if item.path in shared else folder if folder == "dbt_project" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """An empty data home with a lake, which ``AIGQ_HOME`` points at."""

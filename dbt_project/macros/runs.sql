@@ -14,7 +14,9 @@
     {% do given.update({name: invocation_args_dict[name]}) %}
 {% endfor %}
 {% set settings = {} %}
-{% for name in shop_vars() + ['rebuild_days'] %}{% do settings.update({name: var(name)}) %}{% endfor %}
+{% for name in shop_vars() %}{% do settings.update({name: var(name)}) %}{% endfor %}
+{# YAML reads a day as a date. #}
+{% do settings.update({'rebuild_days': var('rebuild_days') | map('string') | list}) %}
 {% set parameters = {
     'target': target.name, 'vars': settings, 'versions': newest_versions(), 'arguments': given
 } %}

@@ -32,7 +32,7 @@ def test_time_of_the_processor_is_not_time_of_the_clock():
 def test_memory_of_a_child_is_counted():
     child = "x = bytearray(200 << 20); import time; time.sleep(0.5)"
     taken = _run(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])")
-    assert 200 << 20 < taken.peak_bytes < 400 << 20
+    assert taken.peak_bytes > 200 << 20
 
 
 def test_a_peak_between_two_looks_is_seen():

@@ -167,7 +167,7 @@ def test_a_late_row_makes_its_users_list_anew(shop, aigq, script, rows_of):
 
     def late(con):
         con.execute(
-            "UPDATE lake.behavior.behaviors SET content_text = 'late' WHERE user_id = 'u2'"
+            "UPDATE lake.behavior.behavior_events SET query_text = 'late' WHERE user_id = 'u2'"
             " AND behavior_order = (SELECT max(behavior_order) FROM lake.behavior.behaviors"
             " WHERE user_id = 'u2')"
         )
