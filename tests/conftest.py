@@ -23,9 +23,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     loadgroup``), and the longest test begins."""
     shared = {item.path for item in items if "served_shop" in item.fixturenames}
     for item in items:
-        folder = item.path.parent.name
-        group = "served" if item.path in shared else folder if folder == "dbt_project" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+        group = "served" if item.path in shared else str(item.path)
+        if item.path.parent.name == "dbt_project":
+            group = "dbt_project"
+        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.path.name != "test_readme.py")
 
 
