@@ -1,5 +1,5 @@
 {# Incremental by shop day. A run finds out which user-days have new or late rows
-   (staging.changed_user_days), and every incremental model replaces the rows that these change:
+   (changed_user_days.sql), and every incremental model replaces the rows that these change:
    the same predicate picks what it deletes, what it makes anew, and what its tests look at.
 
    What counts as new is what came after the snapshot that the last complete run began with. A run
@@ -25,7 +25,7 @@
 {{ return(rows_inserted_since(schema, table, since)) }}
 {% endmacro %}
 
-{# staging.changed_user_days by its name: a test that referred to it would be selected with it. #}
+{# The table of what this run makes anew. #}
 {% macro user_days() %}{{ return(target.database ~ '.staging.changed_user_days') }}{% endmacro %}
 
 {# Shop days that this run builds, as text, oldest first. #}
@@ -52,14 +52,12 @@
 
 {# Condition: the row is of a day that this run builds. True in a build from scratch. #}
 {% macro in_changed_days(day, fitted_on=none) %}
-{% if not execute %}{% do ref('changed_user_days') %}{% endif %}
 {% if not is_partial() or (fitted_on and fit_changed(fitted_on)) %}{{ return('true') }}{% endif %}
 {{ return(in_days(day, changed_days())) }}
 {% endmacro %}
 
 {# Condition: no earlier than the first of these days, for a look at only the newest files. #}
 {% macro from_changed_days(moment) %}
-{% if not execute %}{% do ref('changed_user_days') %}{% endif %}
 {% if not is_partial() %}{{ return('true') }}{% endif %}
 {% set days = changed_days() %}
 {{ return(moment ~ " >= " ~ day_start("date '" ~ days[0] ~ "'") if days else 'false') }}
@@ -67,7 +65,6 @@
 
 {# The same for a day. #}
 {% macro from_first_changed_day(day) %}
-{% if not execute %}{% do ref('changed_user_days') %}{% endif %}
 {% if not is_partial() %}{{ return('true') }}{% endif %}
 {% set days = changed_days() %}
 {{ return(day ~ " >= date '" ~ days[0] ~ "'" if days else 'false') }}
@@ -76,14 +73,12 @@
 {# Condition for rows that hold a context: besides the days that this run builds, those of every
    later day of a user whose past has changed. `fitted_on`: see `fit_changed`. #}
 {% macro in_changed_contexts(user, day, fitted_on=none) %}
-{% if not execute %}{% do ref('changed_user_days') %}{% endif %}
 {% if not is_partial() %}{{ return('true') }}{% endif %}
 {{ return(with_changed_past(user, day, fitted_on)) }}
 {% endmacro %}
 
 {# Condition: the user has rows on a day that this run builds, or that day is built for all. #}
 {% macro is_changed_user(user) %}
-{% if not execute %}{% do ref('changed_user_days') %}{% endif %}
 {% if not is_partial() %}{{ return('true') }}{% endif %}
 {{ return(
     user ~ " in (select user_id from " ~ user_days() ~ " where user_id is not null)"
@@ -159,7 +154,6 @@ insert into {{ target }} ({{ columns }}) select {{ columns }} from {{ arguments[
 {% for result in results if result.status | string == 'success' %}{% do built.append(result.node.unique_id) %}{% endfor %}
 {% set missing = [] %}
 {% for node in graph.nodes.values() if node.resource_type == 'model'
-    and (node.config.materialized == 'incremental' or node.name == 'changed_user_days')
-    and node.unique_id not in built %}{% do missing.append(node.unique_id) %}{% endfor %}
+    and node.config.materialized == 'incremental' and node.unique_id not in built %}{% do missing.append(node.unique_id) %}{% endfor %}
 {{ return(not missing) }}
 {% endmacro %}

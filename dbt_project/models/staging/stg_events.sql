@@ -1,6 +1,5 @@
 {{ config(materialized='incremental', incremental_strategy='append') }}
 
--- depends_on: {{ ref('changed_user_days') }}
 with events as (
 
     select * from {{ new_rows('raw', 'events') }}

@@ -1,6 +1,5 @@
 {{ config(materialized='incremental', incremental_strategy='changed', meta={'day': 'request_date'}) }}
 
--- depends_on: {{ ref('changed_user_days') }}
 with scored as (
 
     select

@@ -1,6 +1,5 @@
 {{ config(materialized='incremental', incremental_strategy='append') }}
 
--- depends_on: {{ ref('changed_user_days') }}
 with requests as (
 
     select

@@ -1,7 +1,18 @@
+{# What this run makes anew, found as it begins: staging.changed_user_days, one row per user and shop
+   day, without a user where the day is built for everyone. Not a model: a run of any part needs it,
+   and one left from an earlier run would be wrong. #}
+{% macro find_changes() %}
+{% if execute and flags.WHICH in ('run', 'build') %}
+    {% do run_query('create schema if not exists ' ~ target.database ~ '.staging') %}
+    {% do run_query('create or replace table ' ~ user_days() ~ ' as ' ~ changed_user_days()) %}
+{% endif %}
+{% endmacro %}
+
+{% macro changed_user_days() %}
 {% set since = built_snapshot() %}
 {# A first day that moves, or hints where there were none, move the split and all that is replayed. #}
 {% set everything = since is none %}
-{% if execute and not everything %}
+{% if not everything %}
     {% set found = run_query(
         "select "
         ~ "(select coalesce(min(" ~ shop_date('occurred_at') ~ "), date '9999-01-01') from " ~ as_it_was(source('raw', 'events'), since) ~ ")"
@@ -81,12 +92,13 @@ new_items as (
 
 ),
 
-{% for table in ['llm_candidates', 'alignments'] %}
+{% set taught = {'llm_candidates': 'session_id', 'alignments': 'session_id, query_text'} %}
+{% for table, key in taught.items() %}
 new_{{ table }} as (
 
-    select session_id from {{ new_rows('think', table) }}
+    select {{ key }} from {{ new_rows('think', table) }}
     except
-    select session_id from {{ as_it_was(source('think', table), since) }}
+    select {{ key }} from {{ as_it_was(source('think', table), since) }}
 
 ),
 
@@ -124,7 +136,7 @@ changes as (
     select user_id, shop_date from requests
     where user_id in (select user_id from new_users)
 
-    {% for table in ['llm_candidates', 'alignments'] %}
+    {% for table in taught %}
     union
 
     -- session_id = `user_id:YYYY-MM-DD`
@@ -160,3 +172,4 @@ select
     user_id,
     shop_date,
 from final
+{% endmacro %}
