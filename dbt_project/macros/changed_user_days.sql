@@ -5,6 +5,9 @@
 {% if execute and flags.WHICH in ('run', 'build') %}
     {% do run_query('create schema if not exists ' ~ target.database ~ '.staging') %}
     {% do run_query('create or replace table ' ~ user_days() ~ ' as ' ~ changed_user_days()) %}
+    {% do run_query(
+        'create or replace table ' ~ run_table('changed_days')
+        ~ ' as select distinct cast(shop_date as varchar) as shop_date from ' ~ user_days()) %}
 {% endif %}
 {% endmacro %}
 

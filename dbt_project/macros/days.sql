@@ -30,8 +30,7 @@
 
 {# Shop days that this run builds, as text, oldest first. #}
 {% macro changed_days() %}
-{% set found = run_query(
-    "select distinct cast(shop_date as varchar) as shop_date from " ~ user_days() ~ " order by 1") %}
+{% set found = run_query("select shop_date from " ~ run_table('changed_days') ~ " order by shop_date") %}
 {{ return(found.columns[0].values() | list) }}
 {% endmacro %}
 
@@ -47,8 +46,10 @@
 {% endmacro %}
 
 {# Whether this run builds a part of the model, beside the rows that it has. (A unit test has no
-   `this`, and builds all.) #}
-{% macro is_partial() %}{{ return(this is not none and is_incremental()) }}{% endmacro %}
+   `this`, and documentation shows how all of it is made.) #}
+{% macro is_partial() %}
+{{ return(flags.WHICH in ('run', 'build') and this is not none and is_incremental()) }}
+{% endmacro %}
 
 {# Condition: the row is of a day that this run builds. True in a build from scratch. #}
 {% macro in_changed_days(day, fitted_on=none) %}

@@ -1,3 +1,12 @@
+{# The name of a table that lives as long as the run, and costs next to nothing to read. #}
+{% macro run_table(name) %}
+    {{ return(adapter.dispatch('run_table')(name)) }}
+{% endmacro %}
+
+{% macro duckdb__run_table(name) -%}
+    memory.main.{{ name }}
+{%- endmacro %}
+
 {# The newest snapshot of the lake. #}
 {% macro current_snapshot() %}
     {{ return(adapter.dispatch('current_snapshot')()) }}
