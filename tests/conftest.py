@@ -18,6 +18,7 @@ from aigq.settings import PROJECT_ROOT, Home
 # Test modules cannot import this file (importmode=importlib): the helpers come as fixtures.
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares a shop stays in one of the processes that tests may be spread over (``-n 2 --dist
     loadgroup``), and the longest test begins."""
