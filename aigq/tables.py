@@ -26,6 +26,21 @@ RAW_TABLES: dict[str, str] = {
         run_id VARCHAR, quarantined_at TIMESTAMPTZ""",
 }
 
+# The schemas of dbt's models. Made beforehand: dbt would make them before it has the turn to write.
+DBT_SCHEMAS = (
+    "behavior",
+    "eval",
+    "features",
+    "items",
+    "labels",
+    "meta",
+    "monitoring",
+    "samples",
+    "serving",
+    "sessions",
+    "staging",
+)
+
 # Jobs write these; each has one writer.
 JOB_TABLES: dict[str, str] = {
     "meta.runs": """

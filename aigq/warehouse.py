@@ -20,7 +20,7 @@ import duckdb
 import duckdb_extensions
 
 from aigq.settings import Home, UserError
-from aigq.tables import JOB_TABLES, RAW_TABLES
+from aigq.tables import DBT_SCHEMAS, JOB_TABLES, RAW_TABLES
 from aigq.text import normalize_query_arrow
 
 T = TypeVar("T")
@@ -149,7 +149,7 @@ class WriteLock:
 
 
 def ensure_lake(home: Home) -> None:
-    """Create the lake, and any ingest or job table it lacks, empty. Safe to run at any time."""
+    """Create the lake, and the schemas, ingest and job tables it lacks, empty. Safe at any time."""
     home.lake_data.mkdir(parents=True, exist_ok=True)
 
     def create() -> None:
@@ -163,7 +163,14 @@ def ensure_lake(home: Home) -> None:
                 ).fetchall()
             }
             missing = {n: c for n, c in (RAW_TABLES | JOB_TABLES).items() if n not in present}
-            if missing:
+            schemas = {
+                schema
+                for (schema,) in con.execute(
+                    "select schema_name from information_schema.schemata"
+                    " where catalog_name = 'lake'"
+                ).fetchall()
+            }
+            if missing or not schemas.issuperset(DBT_SCHEMAS):
                 create_missing(con, missing)
         finally:
             con.close()
@@ -171,8 +178,9 @@ def ensure_lake(home: Home) -> None:
     def create_missing(con: duckdb.DuckDBPyConnection, missing: dict[str, str]) -> None:
         with WriteLock(home):
             con.execute("BEGIN")
+            for schema in {*DBT_SCHEMAS, *(name.split(".")[0] for name in missing)}:
+                con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
             for name, columns in missing.items():
-                con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{name.split('.')[0]}")
                 con.execute(f"CREATE TABLE IF NOT EXISTS lake.{name} ({columns})")
             con.execute("COMMIT")
 

@@ -3,29 +3,40 @@
    and one left from an earlier run would be wrong. #}
 {% macro find_changes() %}
 {% if execute and flags.WHICH in ('run', 'build') %}
+    {% set since = none if flags.FULL_REFRESH else (last_complete_run() or {}).get('snapshot') %}
+    {% if since is not none %}{% do refuse_moved_split(since) %}{% endif %}
+    {% do run_query(
+        'create or replace table ' ~ run_table('this_run') ~ ' as select '
+        ~ ('null' if since is none else since) ~ ' as built_snapshot') %}
     {% do run_query('create schema if not exists ' ~ target.database ~ '.staging') %}
-    {% do run_query('create or replace table ' ~ user_days() ~ ' as ' ~ changed_user_days()) %}
+    {% do run_query('create or replace table ' ~ user_days() ~ ' as ' ~ changed_user_days(since)) %}
     {% do run_query(
         'create or replace table ' ~ run_table('changed_days')
         ~ ' as select distinct cast(shop_date as varchar) as shop_date from ' ~ user_days()) %}
 {% endif %}
 {% endmacro %}
 
-{% macro changed_user_days() %}
-{% set since = built_snapshot() %}
-{# A first day that moves, or hints where there were none, move the split and all that is replayed. #}
-{% set everything = since is none %}
-{% if not everything %}
-    {% set found = run_query(
-        "select "
-        ~ "(select coalesce(min(" ~ shop_date('occurred_at') ~ "), date '9999-01-01') from " ~ as_it_was(source('raw', 'events'), since) ~ ")"
-        ~ " > (select min(" ~ shop_date('occurred_at') ~ ") from " ~ new_rows('raw', 'events') ~ "),"
-        ~ "(select count(*) from " ~ as_it_was(source('raw', 'hint_requests'), since) ~ ") = 0,"
-        ~ "(select count(*) from " ~ new_rows('raw', 'hint_requests') ~ ") > 0"
-    ).rows[0] %}
-    {% set is_replayed = found[1] and not found[2] %}
-    {% set everything = found[0] or (found[1] and found[2]) %}
+{# An event before the first day, or hints where there were none, would move the split and all that
+   is replayed: history is rewritten only when that is asked for. #}
+{% macro refuse_moved_split(since) %}
+{% set events, requests = source('raw', 'events'), source('raw', 'hint_requests') %}
+{% set found = run_query(
+    "select (select " ~ shop_date('min(occurred_at)') ~ " from " ~ as_it_was(events, since) ~ "), "
+    ~ "(select " ~ shop_date('min(occurred_at)') ~ " from " ~ rows_inserted_since('raw', 'events', since) ~ "), "
+    ~ "(select count(*) from (select 1 from " ~ as_it_was(requests, since) ~ " limit 1)), "
+    ~ "(select count(*) from " ~ rows_inserted_since('raw', 'hint_requests', since) ~ ")").rows[0] %}
+{% if found[0] and found[1] and found[1] < found[0] %}
+    {{ exceptions.raise_compiler_error(
+        "an event of " ~ found[1] ~ " has come, before the first day " ~ found[0] ~ ": training and test"
+        ~ " days would move. To build every day anew with it, give --full-refresh") }}
+{% elif found[0] and not found[2] and found[3] %}
+    {{ exceptions.raise_compiler_error(
+        "the first hint requests have come, and take the place of the replayed ones on every day."
+        ~ " To build every day anew with them, give --full-refresh") }}
 {% endif %}
+{% endmacro %}
+
+{% macro changed_user_days(since) %}
 with events as (
 
     select
@@ -46,7 +57,7 @@ requests as (
 
 ),
 
-{% if everything %}
+{% if since is none %}
 clicks as (
 
     select {{ shop_date('clicked_at') }} as shop_date
@@ -57,18 +68,18 @@ clicks as (
 
 final as (
 
-    select distinct cast(null as varchar) as user_id, shop_date from events
+    select cast(null as varchar) as user_id, shop_date, true as is_logged from events
     union
-    select null, shop_date from requests
+    select null, shop_date, true from requests
     union
-    select null, shop_date from clicks
+    select null, shop_date, true from clicks
 
 )
 {% else %}
 {% set waiting = adapter.get_relation(target.database, 'staging', 'stg_hint_candidates') %}
 new_candidates as (
 
-    select request_id, clicked_at from {{ new_rows('raw', 'hint_candidates') }}
+    select request_id, clicked_at from {{ rows_inserted_since('raw', 'hint_candidates', since) }}
     {% if waiting %}
     union all
     -- Their request was not known.
@@ -81,7 +92,7 @@ new_candidates as (
 -- leaves the days alone that were built with it.
 new_users as (
 
-    select user_id from {{ new_rows('raw', 'users') }}
+    select user_id from {{ rows_inserted_since('raw', 'users', since) }}
     except
     select user_id from {{ as_it_was(source('raw', 'users'), since) }}
 
@@ -89,7 +100,7 @@ new_users as (
 
 new_items as (
 
-    select item_id from {{ new_rows('raw', 'items') }}
+    select item_id from {{ rows_inserted_since('raw', 'items', since) }}
     except
     select item_id from {{ as_it_was(source('raw', 'items'), since) }}
 
@@ -99,7 +110,7 @@ new_items as (
 {% for table, key in taught.items() %}
 new_{{ table }} as (
 
-    select {{ key }} from {{ new_rows('think', table) }}
+    select {{ key }} from {{ rows_inserted_since('think', table, since) }}
     except
     select {{ key }} from {{ as_it_was(source('think', table), since) }}
 
@@ -108,65 +119,76 @@ new_{{ table }} as (
 {% endfor %}
 changes as (
 
-    select user_id, {{ shop_date('occurred_at') }} as shop_date
-    from {{ new_rows('raw', 'events') }}
+    select user_id, {{ shop_date('occurred_at') }} as shop_date, true as is_logged
+    from {{ rows_inserted_since('raw', 'events', since) }}
 
-    union
+    union all
 
-    select user_id, {{ shop_date('requested_at') }}
-    from {{ new_rows('raw', 'hint_requests') }}
+    select user_id, {{ shop_date('requested_at') }}, true
+    from {{ rows_inserted_since('raw', 'hint_requests', since) }}
 
-    union
+    union all
 
-    select requests.user_id, requests.shop_date
+    select requests.user_id, requests.shop_date, true
     from new_candidates
     inner join requests using (request_id)
 
-    union
+    union all
 
-    select requests.user_id, {{ shop_date('new_candidates.clicked_at') }}
+    select requests.user_id, {{ shop_date('new_candidates.clicked_at') }}, true
     from new_candidates
     inner join requests using (request_id)
     where new_candidates.clicked_at is not null
 
-    union
+    union all
 
-    select user_id, shop_date from events
-    where user_id in (select user_id from new_users) or item_id in (select item_id from new_items)
+    select user_id, shop_date, true from events
+    where item_id in (select item_id from new_items)
 
-    union
+    union all
 
-    select user_id, shop_date from requests
+    select user_id, shop_date, false from events
+    where user_id in (select user_id from new_users)
+
+    union all
+
+    select user_id, shop_date, false from requests
     where user_id in (select user_id from new_users)
 
     {% for table in taught %}
-    union
+    union all
 
     -- session_id = `user_id:YYYY-MM-DD`
-    select left(session_id, -11), try_cast(right(session_id, 10) as date)
+    select left(session_id, -11), try_cast(right(session_id, 10) as date), false
     from new_{{ table }}
 
     {% endfor %}
     {% for day in var('rebuild_days') %}
-    union
+    union all
 
-    select null, date '{{ day }}'
+    select null, date '{{ day }}', false
 
     {% endfor %}
+),
+
+replays as (
+
+    select shop_date from events
+    where
+        not exists (select 1 from requests)
+        and shop_date > (select min(shop_date) from changes where is_logged)
+
 ),
 
 final as (
 
     select * from changes
     where shop_date is not null
-    {% if is_replayed %}
 
-    union
+    union all
 
     -- What is replayed counts all searches before it.
-    select null, shop_date from events
-    where shop_date > (select min(shop_date) from changes)
-    {% endif %}
+    select null, shop_date, true from replays
 
 )
 {% endif %}
@@ -174,5 +196,7 @@ final as (
 select
     user_id,
     shop_date,
+    bool_or(is_logged) as is_logged,
 from final
+group by user_id, shop_date
 {% endmacro %}

@@ -5,24 +5,38 @@
    What counts as new is what came after the snapshot that the last complete run began with. A run
    that is killed, or builds a part, moves nothing: the next one does the same days again. #}
 
-{# The snapshot up to which every incremental model holds everything; none where that is unknown,
-   and then every day is built. #}
-{% macro built_snapshot() %}
-{% if not execute or flags.FULL_REFRESH %}{{ return(none) }}{% endif %}
+{# The last complete run: the snapshot that it read, up to which every table holds all there is,
+   and the variables (JSON) that they were built with. None where there was none, or where a full
+   refresh after it did not end well: then every day is built from scratch. #}
+{% macro last_complete_run() %}
+{% set runs = source('meta', 'runs') %}
 {% set found = run_query(
-    "select max(snapshot_read) from " ~ source('meta', 'runs')
+    "select snapshot_read, json_extract_string(parameters, '$.vars') from " ~ runs
     ~ " where json_extract_string(metrics, '$.is_complete') = 'true'"
-    ~ " and snapshot_read in (" ~ known_snapshots() ~ ")") %}
+    ~ " and snapshot_read in (" ~ known_snapshots() ~ ")"
+    ~ " and started_at > (select coalesce(max(started_at), timestamptz '1970-01-01') from " ~ runs
+    ~ " where json_extract_string(parameters, '$.arguments.full_refresh') = 'true'"
+    ~ " and status <> 'succeeded')"
+    ~ " order by started_at desc limit 1").rows %}
+{{ return({'snapshot': found[0][0], 'vars': fromjson(found[0][1])} if found else none) }}
+{% endmacro %}
+
+{# Whether this run builds on what is there, rather than from scratch. #}
+{% macro builds_on() %}
+{% if not execute or flags.WHICH not in ('run', 'build') %}{{ return(false) }}{% endif %}
+{{ return(built_snapshot() is not none) }}
+{% endmacro %}
+
+{# The snapshot of the last complete run, as this run found it when it began; none from scratch. #}
+{% macro built_snapshot() %}
+{% set found = run_query("select built_snapshot from " ~ run_table('this_run')) %}
 {{ return(found.columns[0].values()[0]) }}
 {% endmacro %}
 
-{# The rows of a source that the last complete run had not seen; all where there was none. #}
+{# The rows of a source that the model has not seen yet; all where it is built from scratch. #}
 {% macro new_rows(schema, table) %}
-{% set since = built_snapshot() %}
-{% if since is none %}
-    {{ return(source(schema, table) | string) }}
-{% endif %}
-{{ return(rows_inserted_since(schema, table, since)) }}
+{% if not execute or not is_partial() %}{{ return(source(schema, table) | string) }}{% endif %}
+{{ return(rows_inserted_since(schema, table, built_snapshot())) }}
 {% endmacro %}
 
 {# The table of what this run makes anew. #}
@@ -38,8 +52,8 @@
    was made by it is then made anew, of all days. #}
 {% macro fit_changed(name) %}
 {% set days = {
-    'training_days': "shop_date <= (select train_end_date from " ~ target.database ~ ".meta.shop)",
-    'score_edges': "shop_date = (select first_date from " ~ target.database ~ ".monitoring.score_edges)",
+    'training_days': "is_logged and shop_date <= (select train_end_date from " ~ target.database ~ ".meta.shop)",
+    'score_edges': "is_logged and shop_date = (select first_date from " ~ target.database ~ ".monitoring.score_edges)",
 }[name] %}
 {% set found = run_query("select count(*) from " ~ user_days() ~ " where " ~ days) %}
 {{ return(found.columns[0].values()[0] > 0) }}
@@ -48,7 +62,7 @@
 {# Whether this run builds a part of the model, beside the rows that it has. (A unit test has no
    `this`, and documentation shows how all of it is made.) #}
 {% macro is_partial() %}
-{{ return(flags.WHICH in ('run', 'build') and this is not none and is_incremental()) }}
+{{ return(this is not none and builds_on() and is_incremental()) }}
 {% endmacro %}
 
 {# Condition: the row is of a day that this run builds. True in a build from scratch. #}
@@ -81,6 +95,8 @@
 {# Condition: the user has rows on a day that this run builds, or that day is built for all. #}
 {% macro is_changed_user(user) %}
 {% if not is_partial() %}{{ return('true') }}{% endif %}
+{# A longer window shows behaviours of everyone that were not kept. #}
+{% if var('feature_days') > last_complete_run()['vars']['feature_days'] %}{{ return('true') }}{% endif %}
 {{ return(
     user ~ " in (select user_id from " ~ user_days() ~ " where user_id is not null)"
     ~ " or exists (select 1 from " ~ user_days() ~ " where user_id is null)") }}
@@ -98,12 +114,12 @@
 {{ return(
     "(" ~ day ~ " >= date '" ~ days[0] ~ "' and (" ~ in_days(day, days)
     ~ " or exists (select 1 from " ~ user_days() ~ " as changes where changes.user_id = "
-    ~ user ~ " and changes.shop_date < " ~ day ~ ")))") }}
+    ~ user ~ " and changes.is_logged and changes.shop_date < " ~ day ~ ")))") }}
 {% endmacro %}
 
 {# Which rows of an incremental model a run replaces, by the model's `meta`: `day` and `user`, the
    columns that say whose context of which day a row is, or `day` alone where it holds no context;
-   `fitted_on`, see `fit_changed`; `whole`, every row. `alias` ends in a dot. #}
+   `fitted_on`, see `fit_changed`; `whole`, every row; `append`, none. `alias` ends in a dot. #}
 {% macro replaced_rows(meta, alias='') %}
 {% set fitted_on = meta.get('fitted_on') %}
 {% if meta.get('whole') %}
@@ -119,20 +135,30 @@
 {{ return("(" ~ in_days(alias ~ meta.day, changed_days()) ~ " or " ~ alias ~ meta.day ~ " is null)") }}
 {% endmacro %}
 
-{# dbt incremental strategy `changed`: out with the rows that this run replaces, in with the new. #}
+{# dbt incremental strategy `changed`: out with the rows that this run replaces, in with the new.
+   `meta.append`: nothing is replaced; `meta.key`: what has the key of a new row. #}
 {% macro get_incremental_changed_sql(arguments) %}
 {% set target = arguments['target_relation'] %}
 {% set columns = get_quoted_csv(arguments['dest_columns'] | map(attribute='name')) %}
-delete from {{ target }} where {{ replaced_rows(config.get('meta', {}), target.identifier ~ '.') }};
+{% set meta = config.get('meta', {}) %}
+{% if not builds_on() %}
+delete from {{ target }};
+{% elif meta.get('key') %}
+delete from {{ target }} where {{ meta.key }} in (select {{ meta.key }} from {{ arguments['temp_relation'] }});
+{% elif not meta.get('append') %}
+delete from {{ target }} where {{ replaced_rows(meta, target.identifier ~ '.') }};
+{% endif %}
 insert into {{ target }} ({{ columns }}) select {{ columns }} from {{ arguments['temp_relation'] }}
 {% endmacro %}
 
-{# Tests in a build look at what it has replaced, and at the newest day only of a view whose `meta`
-   names its day, since every test computes it anew; `dbt test` looks at all. #}
+{# Tests in a build look at what it has replaced, where the model's `meta` names its day; `dbt test`
+   looks at all. A view is computed anew by every test: in a build from scratch the newest day of it
+   must do. #}
 {% macro get_where_subquery(relation) %}
 {% set tested = graph.nodes.get(model.attached_node) if execute %}
-{% if tested and flags.WHICH == 'build' and tested.config.meta %}
-    {% set rows = in_days('tested.' ~ tested.config.meta.day, changed_days()[-1:])
+{% if tested and flags.WHICH == 'build' and tested.config.meta.get('day') %}
+    {% set day = 'tested.' ~ tested.config.meta.day %}
+    {% set rows = in_days(day, changed_days() if builds_on() else changed_days()[-1:])
         if tested.config.materialized == 'view' else replaced_rows(tested.config.meta, 'tested.') %}
     {{ return("(select * from " ~ relation ~ " as tested where " ~ rows ~ ") as tested_rows") }}
 {% endif %}
@@ -148,13 +174,13 @@ insert into {{ target }} ({{ columns }}) select {{ columns }} from {{ arguments[
 {{ return(with_changed_past(user, day, false) if execute and flags.WHICH == 'build' else 'true') }}
 {% endmacro %}
 
-{# Whether this run leaves every incremental model with all the rows there are. #}
+{# Whether this run leaves every table with all the rows there are. #}
 {% macro is_complete(results) %}
 {% if not execute %}{{ return(false) }}{% endif %}
 {% set built = [] %}
 {% for result in results if result.status | string == 'success' %}{% do built.append(result.node.unique_id) %}{% endfor %}
 {% set missing = [] %}
 {% for node in graph.nodes.values() if node.resource_type == 'model'
-    and node.config.materialized == 'incremental' and node.unique_id not in built %}{% do missing.append(node.unique_id) %}{% endfor %}
+    and node.config.materialized != 'view' and node.unique_id not in built %}{% do missing.append(node.unique_id) %}{% endfor %}
 {{ return(not missing) }}
 {% endmacro %}

@@ -40,6 +40,9 @@
         {{ exceptions.raise_compiler_error(
             "variable 'rebuild_days' holds " ~ day ~ ", which is no day such as 2026-02-03") }}
     {% endfor %}
+    {% if flags.EMPTY %}
+        {{ exceptions.raise_compiler_error("--empty would leave tables empty that later builds go on from") }}
+    {% endif %}
     {% do refuse_changed_vars() %}
 {% endif %}
 {% endmacro %}
@@ -47,22 +50,20 @@
 {# dbt does not remember `--vars`: days built without those of the last build would not fit the
    others. #}
 {% macro refuse_changed_vars() %}
-{% set shop = adapter.get_relation(target.database, 'meta', 'shop') %}
-{% if shop and not flags.FULL_REFRESH %}
-    {# Not adapter.get_columns_in_relation: it opens a transaction that takes the run's row with it. #}
-    {% set found = run_query('select * from ' ~ shop) %}
+{% set last = last_complete_run() %}
+{% set chosen = [] %}
+{% for name in ['select', 'exclude', 'selector'] if invocation_args_dict.get(name) %}{% do chosen.append(name) %}{% endfor %}
+{% if last and (chosen or not flags.FULL_REFRESH) %}
     {% set changed = [] %}
-    {% for row in found.rows %}
-        {# A shop built by an earlier version may lack one. #}
-        {% for name in built_in_vars() if name in found.column_names and row[name] | string != var(name) | string %}
-            {% do changed.append(name ~ ' was ' ~ row[name] ~ ' and is now ' ~ var(name)) %}
-        {% endfor %}
+    {# A shop built by an earlier version may lack one. #}
+    {% for name in built_in_vars() if name in last['vars'] and last['vars'][name] | string != var(name) | string %}
+        {% do changed.append(name ~ ' was ' ~ last['vars'][name] ~ ' and is now ' ~ var(name)) %}
     {% endfor %}
     {% if changed %}
         {{ exceptions.raise_compiler_error(
             "the shop was built with other variables: " ~ changed | join('; ')
             ~ ". Give the same --vars again or put them into dbt_project.yml; to build every day anew"
-            ~ " with these, give --full-refresh") }}
+            ~ " with these, give --full-refresh and build everything") }}
     {% endif %}
 {% endif %}
 {% endmacro %}

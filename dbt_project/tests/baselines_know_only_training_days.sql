@@ -13,5 +13,8 @@ select
     instance_id,
     model,
     query_text,
-from {{ ref('baseline_lists') }}
-where model <> 'own_recent' and query_text not in (select query_text from trained)
+from {{ ref('baseline_lists') }} as lists
+where
+    {{ in_tested_contexts('lists.user_id', 'lists.session_date') }}
+    and model <> 'own_recent'
+    and query_text not in (select query_text from trained)

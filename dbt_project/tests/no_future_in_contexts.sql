@@ -1,6 +1,6 @@
 -- Every context has as many behaviours as the log knows before the prediction, the newest on the
 -- newest such day, and none on a day after the prediction's. Their contents are compared in
--- contexts_are_the_newest_behaviors.
+-- contexts_are_the_newest_behaviors. Each has a text.
 with samples as (
 
 {{ sampled_contexts() }}
@@ -36,4 +36,5 @@ where
     or list_min({{ list_field('samples.behaviors', 'days_ago') }}) < 0
     or {{ list_field('samples.behaviors', 'days_ago') }}
     <> list_reverse_sort({{ list_field('samples.behaviors', 'days_ago') }})
+    or list_count({{ list_field('samples.behaviors', 'content_text') }}) <> len(samples.behaviors)
     or (samples.sample = 'test_user_days' and samples.behaviors[-1].days_ago < 1)

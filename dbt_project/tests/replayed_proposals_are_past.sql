@@ -17,4 +17,6 @@ select
 from {{ ref('replayed_candidates') }} as candidates
 inner join {{ ref('replayed_requests') }} as requests using (request_id)
 left join searched using (query_text)
-where searched.first_date is null or searched.first_date >= requests.request_date
+where
+    {{ in_tested_days('requests.request_date') }}
+    and (searched.first_date is null or searched.first_date >= requests.request_date)

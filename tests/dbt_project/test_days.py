@@ -56,11 +56,16 @@ def arrivals(draw, most_batches):
     jobs = reference.random_job_rows(raw, rng.random(), zone)
     if draw(st.booleans()):
         raw.pop("hint_requests"), raw.pop("hint_candidates")
+    else:
+        # Some are never logged, but what was scored for them is.
+        raw["hint_requests"] = [r for r in raw["hint_requests"] if rng.random() < 0.9]
     number = draw(st.integers(2, most_batches))
     # Mostly day after day, as logs come; some rows late, some before what they refer to.
     late_share = draw(st.sampled_from([0.0, 0.1, 1.0]))
     days = sorted({e["occurred_at"].date() for e in raw["events"]})
     dates = {r["request_id"]: r["requested_at"].date() for r in raw.get("hint_requests", [])}
+    first_event = min(raw["events"], key=lambda e: e["occurred_at"])
+    first_request = raw.get("hint_requests", [None])[0]
     batches = [defaultdict(list) for _ in range(number)]
     for table, rows in raw.items():
         for row in rows:
@@ -69,6 +74,9 @@ def arrivals(draw, most_batches):
             batch = min(days.index(day) if day in days else 0, len(days) - 1) * number // len(days)
             if rng.random() < late_share:
                 batch = rng.randrange(number)
+            # An earlier first day, and the first requests, ask for a full refresh.
+            if row in (first_event, first_request):
+                batch = 0
             batches[batch]["raw", table].append(row)
     # A teacher's first run over a session is news whenever it comes.
     newest = {}
@@ -120,7 +128,7 @@ def test_history_is_rewritten_only_when_asked(home, insert_raw, run_dbt, rows_of
     """What was known when a day was built stays in it: texts, profiles, a teacher's lists."""
     items = [{"item_id": f"i{n}", "title": f"Lamp {n}", "leaf_category": "Lamps"} for n in (1, 2)]
     insert_raw(home, items=items, users=[{"user_id": "ann", "region": "north"}])
-    variables = {"train_days": 9}
+    variables = {"train_days": 1}
 
     def day(number: int) -> None:
         """Ann opens the search at 9:00, searches, and clicks item 1."""
@@ -169,25 +177,76 @@ def test_history_is_rewritten_only_when_asked(home, insert_raw, run_dbt, rows_of
     run_dbt(home, "run", variables=variables)
     assert samples()[2] == ("north", ["lamp 2", "torch"], [rule])
 
-    # A second word, a text in place of the rule's and a moved user are for the days to come.
+    # A second word, a text in place of the rule's and a moved user are for the days to come, and
+    # for the first day, of which a teacher speaks for the first time.
     teach("20260303T000000-b", "candle", "2026-03-02")
+    teach("20260303T000000-b", "axe", "2026-03-01")
     text = {"item_id": "i1", "item_text": "bright lamp", "run_id": "20260303T000000-c"}
     insert_raw(home, "items", generated_texts=[text])
     change("UPDATE lake.raw.users SET region = 'south'")
     day(3)
     run_dbt(home, "run", variables=variables)
     assert samples() == {
-        1: ("north", ["lamp 1"], []),
+        1: ("south", ["lamp 1", "axe"], []),
         2: ("north", ["lamp 2", "torch"], [rule]),
         3: ("south", ["lamp 3"], ["bright lamp"] * 2),
     }
+    contexts = rows_of(home, "select behaviors from samples.test_user_days order by session_date")
+    texts = [[b["content_text"] for b in row["behaviors"]] for row in contexts]
+    assert texts[0] == ["lamp 1", rule]
+    assert texts[1] == ["lamp 1", "bright lamp", "lamp 2", "bright lamp"]
 
     asked = variables | {"rebuild_days": ["2026-03-02"]}
     run_dbt(home, "run", variables=asked)
-    assert samples()[1] == ("north", ["lamp 1"], [])
     assert samples()[2] == ("south", ["lamp 2", "candle"], ["bright lamp"])
     (run,) = rows_of(home, "from meta.runs order by started_at desc limit 1")
     assert json.loads(run["parameters"])["vars"]["rebuild_days"] == ["2026-03-02"]
+
+
+def test_a_build_after_one_that_nobody_can_go_on_from_begins_anew(
+    home, insert_raw, run_dbt, rows_of
+):
+    """Days cut in the wrong zone by a first build that was stopped, or by a killed full refresh."""
+
+    def late_event(number: int) -> dict:
+        at = datetime(2026, 3, number, 20, tzinfo=UTC)
+        row = {"event_id": f"e{number}", "user_id": "ann", "action": "search", "occurred_at": at}
+        return row | {"query_text": "lamp"}
+
+    def dates() -> list[int]:
+        return [r["event_date"].day for r in rows_of(home, "from staging.stg_events order by 4")]
+
+    insert_raw(home, events=[late_event(1), late_event(2)])
+    run_dbt(home, "run", "-s", "+stg_events")
+    assert dates() == [1, 2]
+    variables = {"shop_timezone": "Asia/Tokyo", "train_days": 1}
+    run_dbt(home, "run", variables=variables)
+    assert dates() == [2, 3]
+
+    killed = json.dumps({"arguments": {"full_refresh": True}})
+    insert_raw(
+        home,
+        "meta",
+        runs=[
+            {
+                "run_id": "killed",
+                "job": "dbt run",
+                "started_at": datetime.now(UTC),
+                "status": "running",
+                "parameters": killed,
+            }
+        ],
+    )
+    change = "UPDATE lake.staging.stg_events SET event_date = event_date - 1"
+    warehouse.write(home, lambda lake: lake.execute(change))
+    run_dbt(home, "run", variables=variables)
+    assert dates() == [2, 3]
+
+    insert_raw(home, events=[late_event(9) | {"occurred_at": datetime(2026, 2, 1, tzinfo=UTC)}])
+    refused = run_dbt(home, "run", variables=variables, check=False)
+    said = " ".join(refused.stdout.split())
+    assert "an event of 2026-02-01 has come, before the first day 2026-03-02" in said
+    assert dates() == [2, 3]
 
 
 _SETTINGS = settings(

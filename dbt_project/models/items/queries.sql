@@ -1,4 +1,4 @@
-{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='query_text') }}
+{{ config(materialized='incremental', incremental_strategy='changed', meta={'key': 'query_text'}) }}
 
 with touched as (
 

@@ -26,7 +26,7 @@ shown as (
         1 as hint_impressions,
         0 as hint_clicks,
     from {{ ref('stg_hint_candidates') }}
-    where is_displayed and {{ in_changed_days('request_date') }}
+    where is_displayed and request_date is not null and {{ in_changed_days('request_date') }}
 
 ),
 

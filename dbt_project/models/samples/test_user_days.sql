@@ -59,6 +59,16 @@ contexts as (
 
 ),
 
+{% if is_partial() %}
+-- Where only the categories are fitted anew, what the day knew stays.
+kept as (
+
+    select * from {{ this }} as kept
+    where not ({{ in_changed_contexts('kept.user_id', 'kept.session_date') }})
+
+),
+
+{% endif %}
 final as (
 
     select
@@ -66,16 +76,24 @@ final as (
         instances.user_id,
         instances.session_date,
         instances.predicted_at as session_start_at,
-        users.age_band,
-        users.gender,
-        users.region,
-        coalesce(contexts.behaviors, []) as behaviors,
+        {% for column, known in {
+            'age_band': 'users.age_band',
+            'gender': 'users.gender',
+            'region': 'users.region',
+            'behaviors': 'coalesce(contexts.behaviors, [])',
+        }.items() %}
+        {{ 'case when kept.instance_id is not null then kept.' ~ column ~ ' else ' ~ known ~ ' end'
+            if is_partial() else known }} as {{ column }},
+        {% endfor %}
         instances.true_queries,
         instances.true_leaf_categories,
         instances.is_replayed,
     from instances
     left join contexts using (instance_id)
     left join users using (user_id)
+    {% if is_partial() %}
+    left join kept on instances.instance_id = kept.instance_id
+    {% endif %}
 
 )
 

@@ -1,4 +1,8 @@
-{{ config(materialized='incremental', incremental_strategy='append') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'day': 'event_date', 'append': true}
+) }}
 
 with events as (
 

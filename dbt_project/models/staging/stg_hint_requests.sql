@@ -1,4 +1,8 @@
-{{ config(materialized='incremental', incremental_strategy='append') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'day': 'request_date', 'append': true}
+) }}
 
 with requests as (
 

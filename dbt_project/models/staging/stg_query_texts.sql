@@ -1,4 +1,4 @@
-{{ config(materialized='incremental', incremental_strategy='append') }}
+{{ config(materialized='incremental', incremental_strategy='changed', meta={'append': true}) }}
 
 -- normalize_query is a Python function: called once per distinct text, then joined.
 with typed as (
