@@ -190,6 +190,7 @@ def _start_dbt(
             "PYTHONPATH": f"{PROJECT_ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
             "DBT_TARGET_PATH": str(home.root / "target"),
             "DBT_LOG_PATH": str(home.root / "logs"),
+            "DBT_LOG_LEVEL_FILE": "none",
             "DBT_USE_COLORS": "false",
         },
         **options,

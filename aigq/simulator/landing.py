@@ -141,7 +141,9 @@ def publish(folder: Path) -> Iterator[Path]:
             raise UserError(f"cannot write to {folder}: {error.strerror}") from None
         try:
             yield partial
-            (folder / "events.parquet").unlink(missing_ok=True)
+            for table in SCHEMAS:
+                # The old log goes before the new one comes: a kill leaves no mixture to ingest.
+                (folder / f"{table}.parquet").unlink(missing_ok=True)
             if truth.exists():
                 # Renamed first: half a truth would not be recognised by the next run.
                 truth.rename(folder / f"{partial.name}-old-truth")

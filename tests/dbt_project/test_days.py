@@ -124,6 +124,7 @@ def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of):
     return compare
 
 
+@pytest.mark.slow
 def test_history_is_rewritten_only_when_asked(home, insert_raw, run_dbt, rows_of):
     """What was known when a day was built stays in it: texts, profiles, a teacher's lists."""
     items = [{"item_id": f"i{n}", "title": f"Lamp {n}", "leaf_category": "Lamps"} for n in (1, 2)]
@@ -203,6 +204,7 @@ def test_history_is_rewritten_only_when_asked(home, insert_raw, run_dbt, rows_of
     assert json.loads(run["parameters"])["vars"]["rebuild_days"] == ["2026-03-02"]
 
 
+@pytest.mark.slow
 def test_a_build_after_one_that_nobody_can_go_on_from_begins_anew(
     home, insert_raw, run_dbt, rows_of
 ):

@@ -4,6 +4,7 @@ import json
 import shutil
 from datetime import UTC, datetime
 
+import pytest
 import yaml
 
 from aigq.settings import PROJECT_ROOT
@@ -25,6 +26,7 @@ def add_second_version(project) -> None:
     (labels / "label_lists.yml").write_text(yaml.safe_dump(properties))
 
 
+@pytest.mark.slow
 def test_the_second_version_has_the_plain_name_and_the_first_keeps_its_rows(
     home, insert_raw, run_dbt, rows_of, tmp_path
 ):
