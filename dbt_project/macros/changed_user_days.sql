@@ -4,7 +4,6 @@
 {% macro find_changes() %}
 {% if execute and flags.WHICH in ('run', 'build') %}
     {% set since = none if flags.FULL_REFRESH else (last_complete_run() or {}).get('snapshot') %}
-    {% if since is not none %}{% do refuse_moved_split(since) %}{% endif %}
     {% do run_query(
         'create or replace table ' ~ run_table('this_run') ~ ' as select '
         ~ ('null' if since is none else since) ~ ' as built_snapshot') %}
@@ -18,21 +17,25 @@
 
 {# An event before the first day, or hints where there were none, would move the split and all that
    is replayed: history is rewritten only when that is asked for. #}
-{% macro refuse_moved_split(since) %}
-{% set events, requests = source('raw', 'events'), source('raw', 'hint_requests') %}
-{% set found = run_query(
-    "select (select " ~ shop_date('min(occurred_at)') ~ " from " ~ as_it_was(events, since) ~ "), "
-    ~ "(select " ~ shop_date('min(occurred_at)') ~ " from " ~ rows_inserted_since('raw', 'events', since) ~ "), "
-    ~ "(select count(*) from (select 1 from " ~ as_it_was(requests, since) ~ " limit 1)), "
-    ~ "(select count(*) from " ~ rows_inserted_since('raw', 'hint_requests', since) ~ ")").rows[0] %}
-{% if found[0] and found[1] and found[1] < found[0] %}
-    {{ exceptions.raise_compiler_error(
-        "an event of " ~ found[1] ~ " has come, before the first day " ~ found[0] ~ ": training and test"
-        ~ " days would move. To build every day anew with it, give --full-refresh") }}
-{% elif found[0] and not found[2] and found[3] %}
-    {{ exceptions.raise_compiler_error(
-        "the first hint requests have come, and take the place of the replayed ones on every day."
-        ~ " To build every day anew with them, give --full-refresh") }}
+{% macro refuse_moved_split() %}
+{% set is_asked = execute and flags.WHICH in ('run', 'build') and not flags.FULL_REFRESH %}
+{% set last = last_complete_run() if is_asked %}
+{% if last %}
+    {% set since, events, requests = last['snapshot'], source('raw', 'events'), source('raw', 'hint_requests') %}
+    {% set found = run_query(
+        "select (select " ~ shop_date('min(occurred_at)') ~ " from " ~ as_it_was(events, since) ~ "), "
+        ~ "(select " ~ shop_date('min(occurred_at)') ~ " from " ~ rows_inserted_since('raw', 'events', since) ~ "), "
+        ~ "(select count(*) from (select 1 from " ~ as_it_was(requests, since) ~ " limit 1)), "
+        ~ "(select count(*) from " ~ rows_inserted_since('raw', 'hint_requests', since) ~ ")").rows[0] %}
+    {% if found[0] and found[1] and found[1] < found[0] %}
+        {{ exceptions.raise_compiler_error(
+            "an event of " ~ found[1] ~ " has come, before the first day " ~ found[0] ~ ": training and"
+            ~ " test days would move. To build every day anew with it, give --full-refresh") }}
+    {% elif found[0] and not found[2] and found[3] %}
+        {{ exceptions.raise_compiler_error(
+            "the first hint requests have come, and take the place of the replayed ones on every day."
+            ~ " To build every day anew with them, give --full-refresh") }}
+    {% endif %}
 {% endif %}
 {% endmacro %}
 
