@@ -16,7 +16,8 @@
     ~ " and snapshot_read in (" ~ known_snapshots() ~ ")"
     ~ " and started_at > (select coalesce(max(started_at), timestamptz '1970-01-01') from " ~ runs
     ~ " where json_extract_string(parameters, '$.arguments.full_refresh') = 'true'"
-    ~ " and status <> 'succeeded')"
+    ~ " and status <> 'succeeded'"
+    ~ " and coalesce(json_extract_string(metrics, '$.is_complete'), 'false') <> 'true')"
     ~ " order by started_at desc limit 1").rows %}
 {{ return({'snapshot': found[0][0], 'vars': fromjson(found[0][1])} if found else none) }}
 {% endmacro %}

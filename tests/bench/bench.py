@@ -79,7 +79,6 @@ class Bench:
         profiles = yaml.safe_load((PROJECT_ROOT / "profiles.yml").read_text())
         settings = profiles["aigq"]["outputs"]["lake"]["settings"]
         settings |= {"memory_limit": self.duckdb_limit, "threads": len(self.cores)}
-        settings["temp_directory"] = str(self.folder / "spilled")
         path = self.folder / "profiles" / "profiles.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(profiles))
