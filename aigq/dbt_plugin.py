@@ -32,9 +32,9 @@ class Plugin(BasePlugin):
         # What is built here is served by `feast -f`: its configuration of this home.
         features.config_path(home)
         warehouse.register_functions(conn)
-        # What does not fit into memory; by itself DuckDB would take the current folder. No setting of
-        # profiles.yml: those are made again for every model, which DuckDB refuses for this one
-        # once something lies there.
+        # What does not fit into memory; by itself DuckDB would take the current folder. Settings of
+        # profiles.yml are made again for every model, which DuckDB refuses for this one once
+        # something lies there.
         conn.execute("SET temp_directory = ?", [str(home.root / "spilled")])
         # For the run's hooks. Released by the end of the process at the latest. Other catalogs than
         # SQLite sort their writers out themselves.
