@@ -172,7 +172,7 @@ insert into {{ target }} ({{ columns }}) select {{ columns }} from {{ arguments[
 {% endmacro %}
 
 {% macro in_tested_contexts(user, day) %}
-{{ return(with_changed_past(user, day, false) if execute and flags.WHICH == 'build' else 'true') }}
+{{ return(with_changed_past(user, day) if execute and flags.WHICH == 'build' else 'true') }}
 {% endmacro %}
 
 {# Whether this run leaves every table with all the rows there are. #}
