@@ -98,9 +98,10 @@
 {% if not is_partial() %}{{ return('true') }}{% endif %}
 {# A longer window shows behaviours of everyone that were not kept. #}
 {% if var('feature_days') > last_complete_run()['vars']['feature_days'] %}{{ return('true') }}{% endif %}
-{{ return(
-    user ~ " in (select user_id from " ~ user_days() ~ " where user_id is not null)"
-    ~ " or exists (select 1 from " ~ user_days() ~ " where user_id is null)") }}
+{# Asked beforehand: a condition that also looks for such a row compares all rows with all. #}
+{% set of_all = run_query("select count(*) from " ~ user_days() ~ " where user_id is null") %}
+{% if of_all.columns[0].values()[0] %}{{ return('true') }}{% endif %}
+{{ return(user ~ " in (select user_id from " ~ user_days() ~ ")") }}
 {% endmacro %}
 
 {% macro in_days(day, days) %}

@@ -1,12 +1,15 @@
 """Shops built once and read by many tests."""
 
 import importlib.util
+import json
 import sys
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+
+from aigq import warehouse
 
 _spec = importlib.util.spec_from_file_location(
     "dbt_reference", Path(__file__).with_name("dbt_reference.py")
@@ -85,3 +88,36 @@ def growing_shop(tmp_path, make_home, insert_raw, run_dbt):
         insert_raw(home, schema, **tables)
     run_dbt(home, "build", variables=VARIABLES)
     return home, days[1:], VARIABLES
+
+
+@pytest.fixture(scope="session")
+def joins_row_by_row():
+    """``joins_row_by_row(home)``: names of models, see below."""
+    return _joins_row_by_row
+
+
+def _operators(plan: dict) -> list[str]:
+    return [plan["name"], *(name for child in plan["children"] for name in _operators(child))]
+
+
+def _joins_row_by_row(home) -> list[str]:
+    """The models whose latest build joined by a condition that no hash or sort can serve.
+
+    Such a join is right, and fast on the rows of a test: a left join that asked for a variant, too,
+    took two million labels times half a million judgements.
+    """
+    compiled = sorted((home.root / "target" / "compiled").glob("*/dbt_project/models/**/*.sql"))
+    models = [path for path in compiled if path.parent.suffix != ".yml"]
+    assert len(models) > 50
+    found = []
+    with warehouse.connect(home, read_only=True) as con:
+        con.execute("SET explain_output = 'physical_only'")
+        for path in models:
+            query = path.read_text()
+            if "__dbt" in query or "memory" in query:
+                continue  # A unit test, or it reads what lives as long as the run.
+            (row,) = con.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()
+            names = [name for plan in json.loads(row[1]) for name in _operators(plan)]
+            if "BLOCKWISE_NL_JOIN" in names:
+                found.append(path.stem)
+    return found

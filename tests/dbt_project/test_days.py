@@ -94,7 +94,7 @@ def arrivals(draw, most_batches):
 
 
 @pytest.fixture
-def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of):
+def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of, joins_row_by_row):
     def compare(arriving: Arrivals) -> None:
         variables = {
             "shop_timezone": arriving.zone,
@@ -114,6 +114,7 @@ def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of):
                 run_dbt(by_day, "run", "-s", part, variables=variables)
                 run_dbt(by_day, "run", "-s", part, variables=variables)
             run_dbt(by_day, "run", variables=variables)
+        assert joins_row_by_row(by_day) == []
         run_dbt(at_once, "run", variables=variables)
         expected, found = tables(rows_of, at_once), tables(rows_of, by_day)
         assert len(expected) > 25

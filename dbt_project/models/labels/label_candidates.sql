@@ -3,38 +3,39 @@
     meta={'day': 'session_date'}
 ) }}
 
-with tiers as (
+with direct as (
 
     select
         *,
         'direct' as variant,
         {{ var('direct_list_length') }} as list_length,
+        false as is_misaligned,
     from {{ ref('label_tiers_direct') }}
-    where {{ in_changed_days('session_date') }}
-
-    union all
-
-    select
-        *,
-        'think' as variant,
-        {{ var('think_list_length') }} as list_length,
-    from {{ ref('label_tiers_think') }}
     where {{ in_changed_days('session_date') }}
 
 ),
 
--- Only Think labels are judged; what no teacher has judged stays.
+think as (
+
+    select * from {{ ref('label_tiers_think') }}
+    where {{ in_changed_days('session_date') }}
+
+),
+
+-- Only Think labels are judged; what no teacher has judged stays. (A join that also asks for the
+-- variant would compare every row with every judgement.)
 judged as (
 
     select
-        tiers.*,
+        think.*,
+        'think' as variant,
+        {{ var('think_list_length') }} as list_length,
         coalesce(not alignments.is_aligned, false) as is_misaligned,
-    from tiers
+    from think
     left join {{ ref('stg_alignments') }} as alignments
         on
-            tiers.variant = 'think'
-            and tiers.session_id = alignments.session_id
-            and tiers.query_text = alignments.query_text
+            think.session_id = alignments.session_id
+            and think.query_text = alignments.query_text
 
 ),
 
@@ -61,7 +62,7 @@ ranked as (
         {% for tier in range(1, 4) %}
         count(*) filter (tier_order <= {{ tier }}) as up_to_tier_{{ tier }},
         {% endfor %}
-    from judged
+    from (select * from direct union all select * from judged)
     group by session_id, session_date, variant, list_length, is_replayed
 
 ),
