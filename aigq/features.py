@@ -6,7 +6,7 @@
 import os
 import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,16 +89,25 @@ def read_online(store: Any, service: str, keys: Mapping[str, str]) -> dict[str, 
     Returns ``{"view__feature": value}`` (None where the store has none), and for each of them
     ``"view__feature__ts"``, the row's event timestamp as aware ``datetime`` (None likewise).
     """
-    response = store.get_online_features(
+    return read_online_rows(store, service, [keys])[0]
+
+
+def read_online_rows(
+    store: Any, service: str, keys: Sequence[Mapping[str, str]]
+) -> list[dict[str, Any]]:
+    """:func:`read_online` for several sets of entity keys, in one read."""
+    found = store.get_online_features(
         features=store.get_feature_service(service),
-        entity_rows=[dict(keys)],
+        entity_rows=[dict(row) for row in keys],
         full_feature_names=True,
-    )
-    row = {name: values[0] for name, values in response.to_dict(True).items()}
-    for name, value in row.items():
-        if name.endswith("__ts"):
-            row[name] = _as_datetime(value)
-    return row
+    ).to_dict(True)
+    return [
+        {
+            name: _as_datetime(values[i]) if name.endswith("__ts") else values[i]
+            for name, values in found.items()
+        }
+        for i in range(len(keys))
+    ]
 
 
 def push_online(store: Any, source: str, rows: Any) -> None:
