@@ -68,8 +68,8 @@ JOB_TABLES: dict[str, str] = {
     "serving.x2q_triples": """
         run_id VARCHAR, session_id VARCHAR, point_index INTEGER, triggers VARCHAR[],
         rationale VARCHAR, queries VARCHAR[], model_version VARCHAR""",
-    # One row per user-day that was read, malformed answers (`error` says how) included: with the key
-    # of what the model read, it tells which user-days a job need not read again.
+    # One row per user-day that was read, malformed answers (`error` says how) included: with the
+    # key of what the model read, it tells which user-days a job need not read again.
     "serving.x2q_draws": """
         session_id VARCHAR, model_version VARCHAR, prompt_key VARCHAR, error VARCHAR,
         run_id VARCHAR""",

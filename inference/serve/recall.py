@@ -159,7 +159,8 @@ def freshest_triggers(behaviors: Sequence[Seen]) -> tuple[str, ...]:
 def _recall_x2q(
     store: Any, triggers: Sequence[str]
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """Candidates of ``triggers`` by score (of equals the fresher trigger's first), and the stale."""
+    """Candidates of ``triggers`` by score, of equals the fresher trigger's first; and the stale
+    triggers."""
     newest, *rows = features.read_online_rows(
         store, "x2q_recall", [{"trigger": key} for key in (NEWEST_INDEX, *triggers)]
     )

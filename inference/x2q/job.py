@@ -108,7 +108,6 @@ def generate_x2q(
     days: int,
     users: str | None,
     least: int,
-    chunk: int = _CHUNK,
 ) -> None:
     """Write the interest points that are missing. ``last``: newest shop day, None for the shop's
     newest; ``least``: behaviours of a rich trace; ``users``: ids separated by commas, None: all."""
@@ -129,7 +128,7 @@ def generate_x2q(
             think.start()
         points = written = 0
         with tqdm(total=wanted, initial=done, unit=" user-days", desc="x2q") as bar:
-            for rows in _chunks(con, chunk):
+            for rows in _chunks(con):
                 contexts = [Context.from_row(row) for row in rows]
                 answers = [of_row[0] for of_row in think.generate(contexts, [[None]] * len(rows))]
                 draws, triples = _tables(run, think, rows, answers)
@@ -181,10 +180,10 @@ def _drop_done(home: Home, con, think: ThinkModel) -> int:
     return count
 
 
-def _chunks(con, size: int) -> Iterator[list[dict[str, Any]]]:
+def _chunks(con) -> Iterator[list[dict[str, Any]]]:
     cursor = con.execute("SELECT * FROM contexts ORDER BY session_date DESC, session_id")
     names = [column[0] for column in cursor.description]
-    for rows in iter(lambda: cursor.fetchmany(size), []):
+    for rows in iter(lambda: cursor.fetchmany(_CHUNK), []):
         yield [dict(zip(names, row, strict=True)) for row in rows]
 
 

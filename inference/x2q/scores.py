@@ -54,8 +54,8 @@ def command() -> None:
         generate_scores(run, ctr)
 
 
-def generate_scores(run: jobs.Run, ctr: models.Model | None, *, chunk: int = _CHUNK) -> None:
-    """Write the scores that are missing, ``chunk`` pairs at a time. ``ctr`` None: no CTR."""
+def generate_scores(run: jobs.Run, ctr: models.Model | None) -> None:
+    """Write the scores that are missing. ``ctr`` None: no predicted CTR."""
     con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
     try:
         pairs, nameless = _read_pairs(con, ctr.version if ctr else None)
@@ -64,7 +64,7 @@ def generate_scores(run: jobs.Run, ctr: models.Model | None, *, chunk: int = _CH
         vectors = _Vectors()
         written = embedded = 0
         with tqdm(total=pairs, initial=pairs - missing, unit=" pairs", desc="x2q scores") as bar:
-            for rows in _chunks(con, chunk):
+            for rows in _chunks(con):
                 fresh = [row for row in rows if row["relevance"] is None]
                 for row, value in zip(fresh, relevances(fresh, vectors), strict=True):
                     row["relevance"] = value
@@ -232,10 +232,10 @@ def _read_pairs(con, ctr_version: str | None) -> tuple[int, int]:
     ).fetchone()
 
 
-def _chunks(con, size: int) -> Iterator[list[dict[str, Any]]]:
+def _chunks(con) -> Iterator[list[dict[str, Any]]]:
     cursor = con.execute("SELECT * FROM missing ORDER BY trigger, query_text")
     names = [column[0] for column in cursor.description]
-    for rows in iter(lambda: cursor.fetchmany(size), []):
+    for rows in iter(lambda: cursor.fetchmany(_CHUNK), []):
         yield [dict(zip(names, row, strict=True)) for row in rows]
 
 
