@@ -126,17 +126,20 @@ def _hint_lines(hints: Hints, count: int) -> list[str]:
     version = hints.ctr_version
     order = f"ranked by ctr@{version}" if version else "by source: no ctr model is published"
     lines = [f"hints, {order}", *_recall_lines(recalled), ""]
-    header = f"         {'hint':<{_HINT_WIDTH}}  "
-    lines.append(header + ("p(click)  " if version else "") + "source      from")
+    width = min(_HINT_WIDTH, max(cell_len(c.query) for c in hints.ranked))
+    sources = ["+".join(c.sources) for c in hints.ranked]
+    source_width = max(map(len, ["source", *sources]))
+    p_click = "p(click)  " if version else ""
+    lines.append(f"        {'hint':<{width}}  {p_click}{'source':<{source_width}}  from")
     for place, candidate in enumerate(hints.ranked, start=1):
-        hint = set_cell_size(_cut(candidate.query, _HINT_WIDTH), _HINT_WIDTH)
+        hint = set_cell_size(_cut(candidate.query, width), width)
         p_click = f"{candidate.p_click:>8.2%}  " if version else ""
-        sources = ", ".join(candidate.sources)
+        source = f"{sources[place - 1]:<{source_width}}"
         mark = "*" if place <= count else " "
         trigger = _trigger(recalled, candidate)
-        lines.append(f"  {mark} {place:>3}  {hint}  {p_click}{sources:<10}  {trigger}")
+        lines.append(f"  {mark} {place:>2}  {hint}  {p_click}{source}  {trigger}")
         if candidate.why and candidate.why.rationale:
-            lines.append(f"           {candidate.why.rationale}")
+            lines.append(f"          why: {candidate.why.rationale}")
     return lines
 
 

@@ -112,8 +112,9 @@ def recall(store: Any, request: Request) -> Recalled:
     else:
         keys["item_id"] = request.clicked
         row = features.read_online(store, "clicked_recall", keys)
-    now = request.now or max((v for k, v in row.items() if k.endswith("__ts") and v), default=None)
-    behaviors = _behaviors(row, now)
+    behaviors = _behaviors(row)
+    now = request.now or _clock(row, behaviors)
+    behaviors = tuple(b for b in behaviors if b.when < now)
     is_known = bool(behaviors) or bool(row["u2q__queries"]) or _has_row(row, "user_profile")
     clicked_text = None
     if request.clicked is not None and now is not None:
@@ -188,15 +189,20 @@ def _in_order(source: str, queries: Sequence[str] | None) -> tuple[Candidate, ..
     return tuple(Candidate(q, source, place) for place, q in enumerate(queries or (), start=1))
 
 
-def _behaviors(row: Mapping[str, Any], now: datetime | None) -> tuple[Seen, ...]:
+def _clock(row: Mapping[str, Any], behaviors: Sequence[Seen]) -> datetime | None:
+    """The newest time there is. Feast's own end at the second, behaviours' at the microsecond."""
+    stamps = [value for name, value in row.items() if name.endswith("__ts") and value]
+    return max(stamps + [b.when + timedelta(microseconds=1) for b in behaviors], default=None)
+
+
+def _behaviors(row: Mapping[str, Any]) -> tuple[Seen, ...]:
     columns = ("actions", "content_texts", "content_keys", "leaf_category_ids")
     times = row["user_behaviors__occurred_at_us"] or []
     lists = [row[f"user_behaviors__{name}"] or [] for name in columns]
-    seen = (
+    return tuple(
         Seen(_EPOCH + timedelta(microseconds=us), *rest)
         for us, *rest in zip(times, *lists, strict=True)
     )
-    return tuple(b for b in seen if now is None or b.when < now)
 
 
 def _has_row(row: Mapping[str, Any], view: str) -> bool:
