@@ -149,28 +149,20 @@ class WriteLock:
 
 
 def ensure_lake(home: Home) -> None:
-    """Create the lake, and the schemas, ingest and job tables it lacks, empty. Safe at any time.
-
-    A job table that an older version made gets the columns that it lacks, null in its rows.
-    """
+    """Create the lake, and the schemas, ingest and job tables it lacks, empty. Safe at any time."""
     home.lake_data.mkdir(parents=True, exist_ok=True)
 
     def create() -> None:
         con = _open(home, read_only=False)
         try:
-            present = dict(
-                con.execute(
-                    "select table_schema || '.' || table_name, list(column_name)"
-                    " from information_schema.columns where table_catalog = 'lake' group by all"
+            present = {
+                f"{schema}.{table}"
+                for schema, table in con.execute(
+                    "select table_schema, table_name from information_schema.tables"
+                    " where table_catalog = 'lake'"
                 ).fetchall()
-            )
-            missing = {n: c for n, c in (RAW_TABLES | JOB_TABLES).items() if n not in present}
-            lacking = {
-                (name, column.strip())
-                for name, columns in JOB_TABLES.items()
-                for column in columns.split(",")
-                if name in present and column.split()[0] not in present[name]
             }
+            missing = {n: c for n, c in (RAW_TABLES | JOB_TABLES).items() if n not in present}
             schemas = {
                 schema
                 for (schema,) in con.execute(
@@ -178,22 +170,18 @@ def ensure_lake(home: Home) -> None:
                     " where catalog_name = 'lake'"
                 ).fetchall()
             }
-            if missing or lacking or not schemas.issuperset(DBT_SCHEMAS):
-                create_missing(con, missing, lacking)
+            if missing or not schemas.issuperset(DBT_SCHEMAS):
+                create_missing(con, missing)
         finally:
             con.close()
 
-    def create_missing(
-        con: duckdb.DuckDBPyConnection, missing: dict[str, str], lacking: set[tuple[str, str]]
-    ) -> None:
+    def create_missing(con: duckdb.DuckDBPyConnection, missing: dict[str, str]) -> None:
         with WriteLock(home):
             con.execute("BEGIN")
             for schema in {*DBT_SCHEMAS, *(name.split(".")[0] for name in missing)}:
                 con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
             for name, columns in missing.items():
                 con.execute(f"CREATE TABLE IF NOT EXISTS lake.{name} ({columns})")
-            for name, column in sorted(lacking):
-                con.execute(f"ALTER TABLE lake.{name} ADD COLUMN IF NOT EXISTS {column}")
             con.execute("COMMIT")
 
     _retrying(create)

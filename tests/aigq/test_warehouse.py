@@ -190,24 +190,3 @@ def test_export_parquet_replaces_the_file_whole_or_not_at_all(home, tmp_path):
     assert con.execute(f"SELECT list(i) FROM '{path}'").fetchone() == ([7],)
     assert [p.name for p in path.parent.iterdir()] == ["rows.parquet"]
     con.close()
-
-
-def test_a_job_table_of_an_older_version_gets_the_columns_it_lacks(home):
-    """Its rows stay; a job that writes by name would fail without."""
-    con = warehouse.connect(home)
-    con.execute("INSERT INTO serving.x2q_scores (trigger, relevance) VALUES ('item:i1', 0.5)")
-    for column in ("evidence_key", "run_id"):
-        con.execute(f"ALTER TABLE serving.x2q_scores DROP COLUMN {column}")
-    con.close()
-    warehouse.ensure_lake(home)
-    con = warehouse.connect(home, read_only=True)
-    row = con.execute("FROM serving.x2q_scores").to_arrow_table().to_pylist()
-    snapshot = warehouse.current_snapshot(con)
-    con.close()
-    declared = [c.split()[0] for c in JOB_TABLES["serving.x2q_scores"].split(",")]
-    assert row == [dict.fromkeys(declared) | {"trigger": "item:i1", "relevance": 0.5}]
-    # And only then.
-    warehouse.ensure_lake(home)
-    con = warehouse.connect(home, read_only=True)
-    assert warehouse.current_snapshot(con) == snapshot
-    con.close()
