@@ -1,8 +1,7 @@
 """Tables that are written by ingest and by jobs, never by dbt.
 
 dbt reads them as sources; whoever opens a lake first creates the missing ones empty, so that a
-build never stumbles over a job that has not run yet, and adds the columns that a table of an older
-version lacks. SQL types are DuckDB's.
+build never stumbles over a job that has not run yet. SQL types are DuckDB's.
 """
 
 # Ingest writes these: the raw contract (see aigq.contract) and what broke it.
