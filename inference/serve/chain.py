@@ -96,7 +96,7 @@ def rank(candidates: Sequence[Candidate], context: Context, scorer: Any) -> list
 
 
 def cut(candidates: Sequence[Candidate], length: int) -> list[Candidate]:
-    """The first ``length`` candidates; the last of them give way so that each source's highest is in.
+    """The first ``length`` candidates; the last give way so that each source's highest is in.
 
     Without a CTR model a full u2q list would otherwise hide all that x2q knows.
     """
