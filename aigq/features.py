@@ -18,6 +18,8 @@ from aigq.settings import PROJECT_ROOT, Home, UserError
 REPOSITORY = PROJECT_ROOT / "feature_repo"
 SURFACE = "home"
 _PUSH_ROWS = 20_000
+# Of the services that jobs read: the oldest, and the newest, which an older registry lacks.
+_SERVICES = ("hint_recall", "clicked_recall")
 
 
 def config_path(home: Home) -> Path:
@@ -74,12 +76,13 @@ def open_store(home: Home) -> Any:
     apply = f"run `{shlex.join(feast_command(home))} apply`"
     if not (home.online / "registry.db").is_file():
         raise UserError(f"no feature registry in {home.online}: {apply} first")
-    try:
-        store.get_feature_service("hint_recall")
-    except FeastObjectNotFoundException:
-        raise UserError(
-            f"the feature registry in {home.online} has no hint_recall: {apply} first"
-        ) from None
+    for service in _SERVICES:
+        try:
+            store.get_feature_service(service)
+        except FeastObjectNotFoundException:
+            raise UserError(
+                f"the feature registry in {home.online} has no {service}: {apply} first"
+            ) from None
     return store
 
 

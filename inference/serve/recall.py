@@ -196,12 +196,16 @@ def _clock(row: Mapping[str, Any], behaviors: Sequence[Seen]) -> datetime | None
 
 
 def _behaviors(row: Mapping[str, Any]) -> tuple[Seen, ...]:
-    columns = ("actions", "content_texts", "content_keys", "leaf_category_ids")
     times = row["user_behaviors__occurred_at_us"] or []
-    lists = [row[f"user_behaviors__{name}"] or [] for name in columns]
+    lists = [
+        row[f"user_behaviors__{name}"] or []
+        for name in ("actions", "content_texts", "content_keys")
+    ]
+    # A row from before the column stays online until the user's next behaviour.
+    leaves = row["user_behaviors__leaf_category_ids"] or [""] * len(times)
     return tuple(
         Seen(_EPOCH + timedelta(microseconds=us), *rest)
-        for us, *rest in zip(times, *lists, strict=True)
+        for us, *rest in zip(times, *lists, leaves, strict=True)
     )
 
 
