@@ -151,7 +151,7 @@ def _recall_lines(recalled: Recalled) -> list[str]:
     elif recalled.is_known:
         listed = "no list was generated for this user"
     else:
-        listed = "no list: nothing is known of this user"
+        listed = "no list; the online store knows nothing of this user"
     used = {c.why.trigger for c in recalled.lists["x2q"]}
     stale = f"; {len(recalled.stale)} left out, no longer in the index" if recalled.stale else ""
     led = f"{len(used)} of {len(recalled.triggers)} triggers lead somewhere{stale}"

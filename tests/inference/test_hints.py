@@ -133,7 +133,7 @@ def test_ranked_by_the_ctr_model(listed, aigq, ranked, reads):
 
 
 def test_a_click_that_no_build_has_seen(shop, aigq, ranked, reads):
-    """u5 has only a profile: what they have just clicked is all there is to go by."""
+    """Nothing is known of u5: what they have just clicked is all there is to go by."""
     lines = aigq("hints", "u5", "--clicked", "i0").stdout.splitlines()
     assert reads == ["clicked_recall", "x2q_recall"]
     assert lines[2:4] == [
@@ -170,15 +170,15 @@ def test_an_unknown_user_gets_the_popular_ones_and_is_told(shop, aigq, reads):
     assert reads == ["hint_recall"]
     lines = page.splitlines()
     assert "no behaviours known" in lines
-    assert "  u2q        0  no list: nothing is known of this user" in lines
+    assert "  u2q        0  no list; the online store knows nothing of this user" in lines
     assert "  x2q        0  no triggers without behaviours" in lines
     assert "  *  1  blue lamp  popular" in lines and "  *  2  red shoes  popular" in lines
 
 
-def test_a_user_with_nothing_but_a_profile_is_not_called_a_stranger(shop, aigq):
-    page = aigq("hints", "u5").stdout
-    assert "no list was generated for this user" in page and "no behaviours known" in page
-    assert json.loads(aigq("hints", "u5", "--json").stdout)["is_known"] is True
+def test_a_user_without_a_list_is_told_from_a_stranger(shop, aigq):
+    assert "  u2q        0  no list was generated for this user" in aigq("hints", "u2").stdout
+    assert json.loads(aigq("hints", "u2", "--json").stdout)["is_known"] is True
+    assert json.loads(aigq("hints", "nobody", "--json").stdout)["is_known"] is False
 
 
 def test_ages_count_from_the_moment_asked_for(shop, aigq):

@@ -77,14 +77,21 @@ def test_what_a_users_behaviours_lead_to(store, reads):
 
 
 def test_a_click_comes_first_and_into_the_context(store, reads):
-    found = recall(store, Request("u5", clicked="i0"))
+    found = recall(store, Request("nobody", clicked="i0"))
     assert reads[0] == ("clicked_recall", 1) and len(reads) == 2
     assert found.triggers == ("item:i0", "category:c0")
     assert found.clicked_text == "Kettle 2000, Kettle"
     assert found.lists["x2q"][0].why.trigger == "item:i0"
     context = found.context()
     assert context.behaviors == (Behavior(0, "item_click", "Kettle 2000, Kettle"),)
-    assert context.profile == ("35-44", "f", "north")
+    found = recall(store, Request("u1", clicked="i1"))
+    assert found.triggers[:2] == ("item:i1", "item:i0")
+    context = found.context()
+    assert context.profile == ("25-34", "f", "north")
+    assert context.behaviors[-2:] == (
+        Behavior(0, "item_click", "Kettle 2000, Kettle"),
+        Behavior(0, "item_click", "Chair 2000, Chair"),
+    )
 
 
 def test_days_are_those_of_the_shop(store):
@@ -102,7 +109,9 @@ def test_who_is_known(store, reads):
     found = recall(store, Request("nobody"))
     assert not found.is_known and found.behaviors == () and found.triggers == ()
     assert reads == [("hint_recall", 1)], "nothing can be a trigger"
-    assert recall(store, Request("u5")).is_known, "a profile is known, too"
+    assert recall(store, Request("u6")).is_known
+    # Their profile is older than all that was materialised.
+    assert not recall(store, Request("u5")).is_known
     unknown = recall(store, Request("nobody", clicked="i9"))
     assert unknown.clicked_text is None and unknown.triggers == ("item:i9",)
 

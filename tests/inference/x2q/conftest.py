@@ -9,8 +9,7 @@ from inference.engines import Completion
 
 
 class Scripted:
-    """An engine whose ``answer(n)``, the text of the n-th completion asked of it (from 0), may
-    raise; ``prompts``: the texts of the prompts it was given."""
+    """An engine that writes ``answer(prompt)``; ``prompts``: the texts it was given."""
 
     name = "scripted"
 
@@ -31,8 +30,8 @@ class Scripted:
 
 @pytest.fixture
 def script(monkeypatch):
-    """``script(answer)``: from now on the engine writes ``answer(prompt)``, text and whether it
-    ended by itself; returns the engine once it has started, by ``script.engine``."""
+    """``script(answer)``: from now on engines write ``answer(prompt)``, text and whether it ended by
+    itself; returns a list of those that have started."""
 
     def install(answer):
         started = []
@@ -49,10 +48,11 @@ def script(monkeypatch):
 
 @pytest.fixture
 def publish_think(publish_tiny):
-    """``publish_think(home, version="t1", **settings)``: the tiny checkpoint as model ``think``."""
+    """``publish_think(home, version="t1", **settings)``: the tiny checkpoint as model ``think``,
+    with room for a whole context of the served shop."""
 
     def publish(home, version="t1", **settings):
-        direct = publish_tiny(home, version, **settings)
+        direct = publish_tiny(home, version, **{"max_prompt_tokens": 400} | settings)
         manifest = direct.manifest | {"name": "think", "variant": "think"}
         (direct.path / "manifest.json").write_text(json.dumps(manifest))
         target = home.models / "think" / version

@@ -14,8 +14,6 @@ pytestmark = pytest.mark.torch
 GENERATE = ("generate", "x2q", "--engine", "transformers")
 TRIPLES = "SELECT * EXCLUDE run_id FROM serving.x2q_triples ORDER BY ALL"
 DRAWS = "SELECT * EXCLUDE run_id FROM serving.x2q_draws ORDER BY ALL"
-# Many more tokens than the tiny tokenizer needs for a whole context.
-ROOM = {"max_prompt_tokens": 400}
 
 
 def answer(*points):
