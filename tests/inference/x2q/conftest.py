@@ -30,8 +30,8 @@ class Scripted:
 
 @pytest.fixture
 def script(monkeypatch):
-    """``script(answer)``: from now on engines write ``answer(prompt)``, text and whether it ended by
-    itself; returns a list of those that have started."""
+    """``script(answer)``: from now on engines write ``answer(prompt)``, text and whether it ended
+    by itself; returns a list of those that have started."""
 
     def install(answer):
         started = []
