@@ -65,7 +65,7 @@ train = LazyGroup(
 
 generate = LazyGroup(
     "generate",
-    help="Generate lists, interest points and neighbours of queries.",
+    help="Generate lists and neighbours of queries.",
     lazy={
         "neighbors": (
             "inference.neighbors:command",
