@@ -140,7 +140,7 @@ def test_a_click_that_no_build_has_seen(shop, aigq, ranked, reads):
         "recent behaviours (newest 1 of 1):",
         "  2026-03-06 09:00       --clicked  item_click  Kettle 2000, Kettle",
     ]
-    assert "  *  1  tea pot     12.50%  x2q          clicked Kettle 2000, Kettle" in lines
+    assert "  *  1  tea pot      12.50%  x2q          clicked Kettle 2000, Kettle" in lines
     (((context,), _),) = ranked
     assert context.behaviors == (Behavior(0, "item_click", "Kettle 2000, Kettle"),)
 

@@ -12,8 +12,8 @@ VARIABLES = {"shop_timezone": "Asia/Tokyo", "train_days": 4}
 @pytest.mark.torch
 @pytest.mark.e2e
 def test_what_think_said_is_shown_after_a_click(shop, aigq, script, run_dbt, run_feast):
-    """Line 11 is "red shoes" or a scarf, line 12 i0 of six days. The shop's online store still has
-    the index before, in which "red shoes" led to "scarf"."""
+    """Line 12 is the newest behaviour, i0; line 10 is i1. The shop's online store still has the index
+    before, in which "red shoes" led to "scarf"."""
     points = [
         InterestPoint((12,), ("tea pot", "water filter"), "A kettle is for tea."),
         InterestPoint((10,), ("desk",), "A chair stands at a desk."),
@@ -26,6 +26,8 @@ def test_what_think_said_is_shown_after_a_click(shop, aigq, script, run_dbt, run
     aigq("generate", "x2q")
     aigq("generate", "x2q_scores")
     run_dbt(shop, "run", "-s", "x2q_index", "features.x2q", variables=VARIABLES)
+    # The copy's registry names the files of the shop it was copied from.
+    run_feast(shop, "apply")
     run_feast(shop, "materialize", "-v", "x2q", "--", "2026-01-01T00:00:00", "2026-04-01T00:00:00")
 
     found = json.loads(aigq("hints", "u3", "--clicked", "i1", "--json").stdout)
