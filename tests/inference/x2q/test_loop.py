@@ -12,7 +12,7 @@ VARIABLES = {"shop_timezone": "Asia/Tokyo", "train_days": 4}
 @pytest.mark.torch
 @pytest.mark.e2e
 def test_what_think_said_is_shown_after_a_click(shop, aigq, script, run_dbt, run_feast):
-    """Line 12 is the newest behaviour, i0; line 10 is i1. The shop's online store still has the index
+    """Line 12 is the newest behaviour, i0; line 10 is i1. The online store still has the index
     before, in which "red shoes" led to "scarf"."""
     points = [
         InterestPoint((12,), ("tea pot", "water filter"), "A kettle is for tea."),
