@@ -120,12 +120,10 @@
 
 {# Which rows of an incremental model a run replaces, by the model's `meta`: `day` and `user`, the
    columns that say whose context of which day a row is, or `day` alone where it holds no context;
-   `fitted_on`, see `fit_changed`; `whole`, every row; `append`, none. `alias` ends in a dot. #}
+   `fitted_on`, see `fit_changed`; `append`, none. `alias` ends in a dot. #}
 {% macro replaced_rows(meta, alias='') %}
 {% set fitted_on = meta.get('fitted_on') %}
-{% if meta.get('whole') %}
-    {{ return('true') }}
-{% elif not meta.get('day') %}
+{% if not meta.get('day') %}
     {{ return('true' if fit_changed(fitted_on) else 'false') }}
 {% elif meta.get('user') %}
     {{ return(with_changed_past(alias ~ meta.user, alias ~ meta.day, fitted_on)) }}

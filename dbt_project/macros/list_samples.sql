@@ -35,17 +35,37 @@ contexts as (
 
 ),
 
+label_lists as (
+
+    select
+        session_id,
+        is_replayed,
+        {{ sorted_list({
+            'position': 'position',
+            'log_position': 'log_position',
+            'query_text': 'query_text',
+            'tier': 'tier',
+        }) }} as labels,
+    from {{ ref('label_lists') }}
+    where variant = '{{ variant }}' and {{ from_first_changed_day('session_date') }}
+    group by session_id, is_replayed
+
+),
+
 labels as (
 
     select
         session_id,
-        {{ list_in_order('query_text', 'position') }} as labels,
-        {{ list_in_order('query_text', 'log_position') }} as log_labels,
-        {{ list_in_order('tier', 'position') }} as label_tiers,
-        bool_or(is_replayed) as is_replayed,
-    from {{ ref('label_lists') }}
-    where variant = '{{ variant }}' and {{ from_first_changed_day('session_date') }}
-    group by session_id
+        is_replayed,
+        {{ list_field('labels', 'query_text') }} as labels,
+        {{ list_field(
+            list_sorted_by(
+                'labels', {'log_position': 'x.log_position'}, {'query_text': 'x.query_text'}
+            ),
+            'query_text',
+        ) }} as log_labels,
+        {{ list_field('labels', 'tier') }} as label_tiers,
+    from label_lists
 
 )
 

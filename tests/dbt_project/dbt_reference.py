@@ -403,7 +403,8 @@ class Reference:
                 if b["action"] == "search":
                     true[user, self.day(b["occurred_at"])].add(b["content_text"])
         for c in self.raw["hint_candidates"]:
-            if c["displayed"] and c["clicked_at"]:
+            # What was scored for a request that was never logged belongs to nobody.
+            if c["displayed"] and c["clicked_at"] and c["request_id"] in user_of:
                 key = (user_of[c["request_id"]], self.day(c["clicked_at"]))
                 true[key].add(normalize(c["query_text"]))
         found = {}

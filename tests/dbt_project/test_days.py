@@ -122,8 +122,31 @@ def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of):
         assert found.keys() == expected.keys()
         for name, rows in expected.items():
             assert found[name] == rows, name
+        held_against_the_rules(rows_of, by_day, arriving, variables)
 
     return compare
+
+
+def held_against_the_rules(rows_of, home, arriving: Arrivals, variables: dict) -> None:
+    """The same tables by the plain Python of dbt_reference."""
+    raw, written = defaultdict(list), defaultdict(lambda: defaultdict(list))
+    for batch in arriving.batches:
+        for (schema, table), rows in batch.items():
+            (raw if schema == "raw" else written[schema])[table].extend(rows)
+    rules = reference.Reference(raw, variables, written)
+
+    def table(name: str, key: str) -> dict:
+        return {row[key]: row for row in rows_of(home, f"from {name}")}
+
+    assert table("samples.samples_think", "session_id") == rules.think_samples()
+    categories = table("items.query_categories", "query_text")
+    assert {
+        query: (row["leaf_category_id"], row["support"]) for query, row in categories.items()
+    } == rules.query_categories()
+    if raw["hint_requests"]:
+        assert table("samples.samples_direct", "session_id") == rules.samples()
+        user_days = rows_of(home, "select * exclude session_start_at from samples.test_user_days")
+        assert {row["instance_id"]: row for row in user_days} == rules.test_user_days()
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@
 
 {% macro duckdb__make_struct(fields) -%}
     struct_pack({% for name, value in fields.items() -%}
-        {{ name }} := {{ value }}{{ ", " if not loop.last }}
+        "{{ name }}" := {{ value }}{{ ", " if not loop.last }}
     {%- endfor %})
 {%- endmacro %}
 
@@ -17,6 +17,39 @@
 {% macro duckdb__list_in_order(value, order_key) -%}
     list_transform(
         list_sort(list(struct_pack(k := {{ order_key }}, v := {{ value }}))), lambda x: x.v
+    )
+{%- endmacro %}
+
+{# Aggregate: the named expressions of all rows as a list of structs, in ascending order, the first
+   name's values first; nulls last. #}
+{% macro sorted_list(fields) %}
+    {{ return(adapter.dispatch('sorted_list')(fields)) }}
+{% endmacro %}
+
+{% macro duckdb__sorted_list(fields) -%}
+    list_sort(list({{ make_struct(fields) }}))
+{%- endmacro %}
+
+{# A list of structs in another order: by the values of `keys`, which the new structs begin with;
+   `others` follow. Expressions see an entry as `x` and its old place, from 1, as `i`. #}
+{% macro list_sorted_by(list, keys, others) %}
+    {{ return(adapter.dispatch('list_sorted_by')(list, keys, others)) }}
+{% endmacro %}
+
+{% macro duckdb__list_sorted_by(list, keys, others) -%}
+    {%- set fields = dict(keys, **others) -%}
+    list_sort(list_transform({{ list }}, lambda x, i: {{ make_struct(fields) }}))
+{%- endmacro %}
+
+{# The places, from 1, of the entries `x` of a list for which a condition holds. #}
+{% macro list_places(list, condition) %}
+    {{ return(adapter.dispatch('list_places')(list, condition)) }}
+{% endmacro %}
+
+{% macro duckdb__list_places(list, condition) -%}
+    list_filter(
+        list_transform({{ list }}, lambda x, i: case when {{ condition }} then i end),
+        lambda place: place is not null
     )
 {%- endmacro %}
 

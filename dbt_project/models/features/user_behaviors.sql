@@ -1,6 +1,9 @@
-{{ config(materialized='incremental', incremental_strategy='changed', meta={'whole': true}) }}
+{{ config(
+    materialized='incremental', incremental_strategy='changed', meta={'key': 'user_id'},
+    pre_hook='{{ forget_old_moments() }}'
+) }}
 
--- Rows of users with nothing new are carried over: the cost is that of the export, not of history.
+-- Users with something new get all their rows anew; of the others only what left the window goes.
 with behaviors as (
 
     select
@@ -63,25 +66,6 @@ final as (
         occurred_at_us,
         {{ just_after('occurred_at') }} as event_timestamp,
     from newest
-    {% if is_partial() %}
-
-    union all
-
-    select carried.*
-    from {{ this }} as carried
-    cross join last_day
-    where not ({{ is_changed_user('carried.user_id') }})
-    qualify
-        {{ shop_date(just_before('carried.event_timestamp')) }}
-        > last_day.last_date - {{ var('feature_days') }}
-        or row_number() over (
-            partition by
-                carried.user_id,
-                {{ shop_date(just_before('carried.event_timestamp')) }}
-                > last_day.last_date - {{ var('feature_days') }}
-            order by carried.event_timestamp desc
-        ) = 1
-    {% endif %}
 
 )
 

@@ -29,10 +29,6 @@ judged as (
     select
         tiers.*,
         coalesce(not alignments.is_aligned, false) as is_misaligned,
-        row_number() over (
-            partition by tiers.variant, tiers.session_id, tiers.query_text
-            order by tiers.tier_order
-        ) = 1 as is_first,
     from tiers
     left join {{ ref('stg_alignments') }} as alignments
         on
@@ -42,16 +38,43 @@ judged as (
 
 ),
 
+-- A short list per session sorts in half the time that windows over all rows take.
+ranked as (
+
+    select
+        session_id,
+        session_date,
+        variant,
+        list_length,
+        is_replayed,
+        {{ sorted_list({
+            'tier_order': 'tier_order',
+            'first_key': 'first_key',
+            'second_key': 'second_key',
+            'query_text': 'query_text',
+            'tier': 'tier',
+            'rank_score': 'rank_score',
+            'is_clicked': 'is_clicked',
+            'is_repeated': 'is_repeated',
+            'is_misaligned': 'is_misaligned',
+        }) }} as candidates,
+        {% for tier in range(1, 4) %}
+        count(*) filter (tier_order <= {{ tier }}) as up_to_tier_{{ tier }},
+        {% endfor %}
+    from judged
+    group by session_id, session_date, variant, list_length, is_replayed
+
+),
+
 placed as (
 
     select
         *,
-        sum(case when is_first and not is_misaligned then 1 else 0 end) over (
-            partition by variant, session_id
-            order by tier_order, tier_position
-            rows between unbounded preceding and current row
-        ) as place,
-    from judged
+        {{ list_places('candidates', 'not x.is_repeated and not x.is_misaligned') }}[list_length]
+            as last_place,
+        unnest(candidates) as candidate,
+        unnest(range(1, len(candidates) + 1)) as place,
+    from ranked
 
 ),
 
@@ -60,9 +83,9 @@ fated as (
     select
         *,
         case
-            when not is_first then 'duplicate'
-            when is_misaligned then 'misaligned'
-            when place > list_length then 'beyond_length'
+            when candidate.is_repeated then 'duplicate'
+            when candidate.is_misaligned then 'misaligned'
+            when place > last_place then 'beyond_length'
         end as drop_reason,
     from placed
 
@@ -74,11 +97,16 @@ final as (
         session_id,
         session_date,
         variant,
-        query_text,
-        tier,
-        cast(tier_position as integer) as tier_rank,
-        rank_score,
-        is_clicked,
+        candidate.query_text,
+        candidate.tier,
+        cast(place - case candidate.tier_order
+            when 1 then 0
+            when 2 then up_to_tier_1
+            when 3 then up_to_tier_2
+            else up_to_tier_3
+        end as integer) as tier_rank,
+        candidate.rank_score,
+        candidate.is_clicked,
         drop_reason is null as is_kept,
         drop_reason,
         is_replayed,

@@ -45,9 +45,10 @@ tiers as (
         *,
         'click' as tier,
         1 as tier_order,
-        row_number() over (
-            partition by session_date, session_id order by first_click.clicked_at, first_click.rank
-        ) as tier_position,
+        cast({{ to_microseconds('first_click.clicked_at') }} as double) as first_key,
+        first_click.rank as second_key,
+        first_click.rank_score as tier_score,
+        false as is_repeated,
     from queries
     where first_click is not null
 
@@ -57,9 +58,10 @@ tiers as (
         *,
         'rank' as tier,
         2 as tier_order,
-        row_number() over (
-            partition by session_date, session_id order by best.score, best.rank
-        ) as tier_position,
+        best.score as first_key,
+        best.rank as second_key,
+        rank_score as tier_score,
+        first_click is not null as is_repeated,
     from queries
 
 ),
@@ -71,10 +73,12 @@ final as (
         session_date,
         tier,
         tier_order,
-        tier_position,
+        first_key,
+        cast(second_key as bigint) as second_key,
         query_text,
-        case tier when 'click' then first_click.rank_score else rank_score end as rank_score,
+        tier_score as rank_score,
         first_click is not null as is_clicked,
+        is_repeated,
         is_replayed,
     from tiers
 
