@@ -72,6 +72,8 @@ generate = LazyGroup(
             "The nearest placed query of queries without clicks.",
         ),
         "u2q": ("inference.u2q:command", "Query lists for users, into the lake and Feast."),
+        "x2q": ("inference.x2q.job:command", "Interest points of rich traces, by Think."),
+        "x2q_scores": ("inference.x2q.scores:command", "Scores of what Think proposed."),
         "lists": ("inference.eval_lists:command", "A model's lists for the test user-days."),
     },
 )

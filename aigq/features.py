@@ -6,7 +6,7 @@
 import os
 import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from aigq.settings import PROJECT_ROOT, Home, UserError
 REPOSITORY = PROJECT_ROOT / "feature_repo"
 SURFACE = "home"
 _PUSH_ROWS = 20_000
+# Of the services that jobs read: the oldest, and the newest, which an older registry lacks.
+_SERVICES = ("hint_recall", "clicked_recall")
 
 
 def config_path(home: Home) -> Path:
@@ -74,12 +76,13 @@ def open_store(home: Home) -> Any:
     apply = f"run `{shlex.join(feast_command(home))} apply`"
     if not (home.online / "registry.db").is_file():
         raise UserError(f"no feature registry in {home.online}: {apply} first")
-    try:
-        store.get_feature_service("hint_recall")
-    except FeastObjectNotFoundException:
-        raise UserError(
-            f"the feature registry in {home.online} has no hint_recall: {apply} first"
-        ) from None
+    for service in _SERVICES:
+        try:
+            store.get_feature_service(service)
+        except FeastObjectNotFoundException:
+            raise UserError(
+                f"the feature registry in {home.online} has no {service}: {apply} first"
+            ) from None
     return store
 
 
@@ -89,16 +92,25 @@ def read_online(store: Any, service: str, keys: Mapping[str, str]) -> dict[str, 
     Returns ``{"view__feature": value}`` (None where the store has none), and for each of them
     ``"view__feature__ts"``, the row's event timestamp as aware ``datetime`` (None likewise).
     """
-    response = store.get_online_features(
+    return read_online_rows(store, service, [keys])[0]
+
+
+def read_online_rows(
+    store: Any, service: str, keys: Sequence[Mapping[str, str]]
+) -> list[dict[str, Any]]:
+    """:func:`read_online` for several sets of entity keys, in one read."""
+    found = store.get_online_features(
         features=store.get_feature_service(service),
-        entity_rows=[dict(keys)],
+        entity_rows=[dict(row) for row in keys],
         full_feature_names=True,
-    )
-    row = {name: values[0] for name, values in response.to_dict(True).items()}
-    for name, value in row.items():
-        if name.endswith("__ts"):
-            row[name] = _as_datetime(value)
-    return row
+    ).to_dict(True)
+    return [
+        {
+            name: _as_datetime(values[i]) if name.endswith("__ts") else values[i]
+            for name, values in found.items()
+        }
+        for i in range(len(keys))
+    ]
 
 
 def push_online(store: Any, source: str, rows: Any) -> None:

@@ -67,10 +67,16 @@ JOB_TABLES: dict[str, str] = {
     "serving.x2q_triples": """
         run_id VARCHAR, session_id VARCHAR, point_index INTEGER, triggers VARCHAR[],
         rationale VARCHAR, queries VARCHAR[], model_version VARCHAR""",
-    # Both numbers from 0 to 1; predicted_ctr null without a CTR model.
+    # One row per user-day that was read, malformed answers (`error` says how) included: with the
+    # key of what the model read, it tells which user-days a job need not read again.
+    "serving.x2q_draws": """
+        session_id VARCHAR, model_version VARCHAR, prompt_key VARCHAR, error VARCHAR,
+        run_id VARCHAR""",
+    # Both numbers from 0 to 1; predicted_ctr and ctr_version null without a CTR model. evidence_key
+    # stands for all that relevance was computed from.
     "serving.x2q_scores": """
         trigger VARCHAR, query_text VARCHAR, relevance DOUBLE, predicted_ctr DOUBLE,
-        run_id VARCHAR""",
+        evidence_key VARCHAR, ctr_version VARCHAR, run_id VARCHAR""",
     "eval.generated_lists": """
         instance_id VARCHAR, model VARCHAR, model_version VARCHAR, list_index INTEGER,
         position INTEGER, query_text VARCHAR, run_id VARCHAR""",

@@ -82,6 +82,9 @@ trigger = Entity(
     value_type=ValueType.STRING,
     description="What queries are recalled from: an item, a query or a category, as content key.",
 )
+item = Entity(
+    name="item", join_keys=["item_id"], value_type=ValueType.STRING, description="An item."
+)
 query = Entity(
     name="query",
     join_keys=["query_text"],
@@ -111,14 +114,24 @@ user_behaviors = FeatureView(
     schema=_fields(
         content_keys=Array(String),
         content_texts=Array(String),
+        leaf_category_ids=Array(String),
         actions=Array(String),
         occurred_at_us=Array(Int64),
     ),
     source=_source("user_behaviors"),
     description=(
-        "The newest behaviours, oldest first: parallel lists of `item:ID` or `query:TEXT`, text,"
-        " action and time in µs since the epoch (UTC). One row per user and time."
+        "The newest behaviours, oldest first: parallel lists of `item:ID` or `query:TEXT`, text, an"
+        " item's leaf category, action and time in µs since the epoch (UTC). One row per user and"
+        " time."
     ),
+)
+
+item_profile = FeatureView(
+    name="item_profile",
+    entities=[item],
+    schema=_fields(item_text=String, leaf_category_id=String),
+    source=_source("item_profile", created="created_at"),
+    description="Text and leaf category, as of the newest build. One row per item and time.",
 )
 
 query_stats = FeatureView(
@@ -146,9 +159,12 @@ query_stats = FeatureView(
 popular_queries = FeatureView(
     name="popular_queries",
     entities=[surface],
-    schema=_fields(queries=Array(String)),
+    schema=_fields(queries=Array(String), shop_timezone=String),
     source=_source("popular_queries"),
-    description="What many search for now, best first. One row per surface and time.",
+    description=(
+        "What many search for now, best first, and the zone that cuts the shop's days. One row per"
+        " surface and time."
+    ),
 )
 
 # `aigq generate u2q` pushes to the online store; the history on the offline side is the lake's.
@@ -163,11 +179,19 @@ u2q = FeatureView(
 x2q = FeatureView(
     name="x2q",
     entities=[trigger],
-    schema=_fields(queries=Array(String), rationales=Array(String), sources=Array(String)),
+    schema=_fields(
+        trigger_text=String,
+        queries=Array(String),
+        scores=Array(Float64),
+        rationales=Array(String),
+        sources=Array(String),
+        built_at_us=Int64,
+    ),
     source=_source("x2q", created="created_at"),
     description=(
-        "The queries that an item, a query or a category leads to, best first, with why and the"
-        " model version that said so. One row per trigger and time."
+        "The queries that an item, a query or a category leads to, best first, with score, why, and"
+        " the model version that said so. Rows built before the row `index:newest` have left the"
+        " index. One row per trigger and time."
     ),
 )
 
@@ -178,8 +202,13 @@ direct_context = FeatureService(
 )
 hint_recall = FeatureService(
     name="hint_recall",
-    features=[u2q, user_behaviors, popular_queries],
-    description="Everything a hint request reads, at once.",
+    features=[u2q, user_profile, user_behaviors, popular_queries],
+    description="Everything a hint request reads of the user, at once.",
+)
+clicked_recall = FeatureService(
+    name="clicked_recall",
+    features=[u2q, user_profile, user_behaviors, popular_queries, item_profile],
+    description="The same right after a click on an item.",
 )
 # A service of its own: a request knows its triggers only once hint_recall has told it the user's
 # behaviours, and asks for several at once.

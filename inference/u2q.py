@@ -28,6 +28,7 @@ from aigq.settings import Home, UserError
 from inference.direct import DirectModel
 from inference.engines import engine_option
 from inference.u2q_contexts import earlier_lists, known_runs, read_contexts, same_context
+from inference.users import known_users
 
 _CHUNK_USERS = 1024
 _BUILT = ("meta.shop", "behavior.behaviors", "features.user_profile", "features.u2q")
@@ -87,7 +88,7 @@ def generate_u2q(
     try:
         _require_built(con)
         moment = moment or _after_newest_event(con)
-        chosen = _everyone(con, moment) if users is None else _known(con, users)
+        chosen = _everyone(con, moment) if users is None else known_users(con, users)
         click.echo(f"lists as of {moment:%Y-%m-%d %H:%M:%S %Z} for {len(chosen):,} users", err=True)
         read_contexts(con, chosen, moment)
         known = known_runs(run.home, direct, moment)
@@ -159,21 +160,6 @@ def _everyone(con, moment: datetime) -> list[str]:
     if not rows:
         raise UserError(f"no user has a behaviour before {moment}")
     return [user for (user,) in rows]
-
-
-def _known(con, users: str) -> list[str]:
-    asked = list(dict.fromkeys(u.strip() for u in users.split(",") if u.strip()))
-    if not asked:
-        raise UserError("--users: expected user ids separated by commas, got none")
-    con.register("asked", pa.table({"user_id": asked}))
-    unknown = con.execute(
-        "SELECT user_id FROM asked ANTI JOIN lake.features.user_profile USING (user_id)"
-    ).fetchall()
-    if unknown:
-        names = ", ".join(repr(user) for (user,) in unknown[:5])
-        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        raise UserError(f"--users: the shop knows no user {names}{more}")
-    return asked
 
 
 def _chunks(con, there: list[str]) -> Iterator[list[dict[str, Any]]]:

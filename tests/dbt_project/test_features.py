@@ -18,7 +18,16 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize(
-    "name", ["user_profile", "user_behaviors", "query_stats", "popular_queries", "u2q", "x2q"]
+    "name",
+    [
+        "user_profile",
+        "user_behaviors",
+        "item_profile",
+        "query_stats",
+        "popular_queries",
+        "u2q",
+        "x2q",
+    ],
 )
 def test_the_exported_file_is_the_table(random_shop, rows_of, name):
     home, _ = random_shop
@@ -30,6 +39,7 @@ def test_the_exported_file_is_the_table(random_shop, rows_of, name):
     assert {p.name for p in home.features.iterdir()} == {
         "user_profile.parquet",
         "user_behaviors.parquet",
+        "item_profile.parquet",
         "query_stats.parquet",
         "popular_queries.parquet",
         "u2q.parquet",
@@ -40,6 +50,7 @@ def test_the_exported_file_is_the_table(random_shop, rows_of, name):
 def test_user_behaviors_are_the_newest_at_each_moment(random_shop, rows_of):
     home, reference = random_shop
     last_day = max(reference.day(e["occurred_at"]) for e in reference.raw["events"])
+    leaves = {f"item:{i['item_id']}": i["leaf_category_id"] or "" for i in reference.raw["items"]}
     expected = {}
     for user, own in reference.behaviors().items():
         moments = sorted({b["occurred_at"] for b in own})
@@ -48,11 +59,25 @@ def test_user_behaviors_are_the_newest_at_each_moment(random_shop, rows_of):
         for moment in [*before[-1:], *window]:
             past = [b for b in own if b["occurred_at"] <= moment][-7:]
             expected[user, moment + MICROSECOND] = [
-                (b["content_key"], b["content_text"], b["action"], b["occurred_at"]) for b in past
+                (
+                    b["content_key"],
+                    b["content_text"],
+                    leaves.get(b["content_key"], ""),
+                    b["action"],
+                    b["occurred_at"],
+                )
+                for b in past
             ]
     found = {
         (r["user_id"], r["event_timestamp"]): list(
-            zip(r["content_keys"], r["content_texts"], r["actions"], r["moments"], strict=True)
+            zip(
+                r["content_keys"],
+                r["content_texts"],
+                r["leaf_category_ids"],
+                r["actions"],
+                r["moments"],
+                strict=True,
+            )
         )
         for r in rows_of(
             home,
@@ -61,6 +86,19 @@ def test_user_behaviors_are_the_newest_at_each_moment(random_shop, rows_of):
         )
     }
     assert found == expected
+
+
+def test_items_are_as_the_newest_build_knows_them(random_shop, rows_of):
+    home, reference = random_shop
+    texts = reference.item_texts()
+    found = {r["item_id"]: r for r in rows_of(home, "from features.item_profile")}
+    assert found.keys() == {i["item_id"] for i in reference.raw["items"]}
+    newest = max(e["occurred_at"] for e in reference.raw["events"])
+    for item in reference.raw["items"]:
+        row = found[item["item_id"]]
+        assert row["item_text"] == texts[item["item_id"]]
+        assert row["leaf_category_id"] == item["leaf_category_id"]
+        assert row["event_timestamp"] == newest + MICROSECOND
 
 
 def test_profiles_hold_everyone_who_was_seen(random_shop, rows_of):
@@ -87,6 +125,7 @@ def test_popular_queries_of_the_last_week(random_shop, rows_of):
         for b in own:
             if b["action"] == "search" and reference.day(b["occurred_at"]) > week:
                 users.setdefault(b["content_text"], set()).add(user)
+    assert row["shop_timezone"] == reference.variables["shop_timezone"]
     assert row["queries"] == sorted(users, key=lambda q: (-len(users[q]), q))[:30]
     assert row["event_timestamp"] == last + MICROSECOND
 

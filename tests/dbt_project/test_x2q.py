@@ -90,13 +90,29 @@ def test_the_index_is_equation_19(random_shop, rows_of):
 
 def test_the_feature_is_the_index_by_trigger(random_shop, rows_of):
     home, reference = random_shop
-    lists = defaultdict(lambda: ([], [], []))
+    lists = defaultdict(lambda: ([], [], [], []))
     for row in rows_of(home, "from serving.x2q_index order by trigger, position"):
         for column, name in zip(
-            lists[row["trigger"]], ("query_text", "rationale", "model_version"), strict=True
+            lists[row["trigger"]],
+            ("query_text", "score", "rationale", "model_version"),
+            strict=True,
         ):
-            column.append(row[name] or "")
-    found = rows_of(home, "from features.x2q")
-    assert {r["trigger"]: (r["queries"], r["rationales"], r["sources"]) for r in found} == lists
+            column.append("" if row[name] is None else row[name])
+    found = {r["trigger"]: r for r in rows_of(home, "from features.x2q")}
+    (built_at,) = {r["built_at_us"] for r in found.values()}
+    newest_index = found.pop("index:newest")
+    assert newest_index["queries"] == [] and newest_index["built_at_us"] == built_at
+    columns = ("queries", "scores", "rationales", "sources")
+    assert {t: tuple(r[c] for c in columns) for t, r in found.items()} == lists
     newest = max(e["occurred_at"] for e in reference.raw["events"])
-    assert {r["event_timestamp"] for r in found} == {newest + timedelta(microseconds=1)}
+    assert {r["event_timestamp"] for r in found.values()} == {newest + timedelta(microseconds=1)}
+
+
+def test_triggers_have_names(random_shop, rows_of):
+    home, reference = random_shop
+    texts = reference.item_texts()
+    leaves = {i["leaf_category_id"]: i["leaf_category"] for i in reference.raw["items"]}
+    for row in rows_of(home, "from features.x2q where trigger <> 'index:newest'"):
+        kind, _, name = row["trigger"].partition(":")
+        known = {"item": texts, "category": leaves}.get(kind, {})
+        assert row["trigger_text"] == known.get(name, name)

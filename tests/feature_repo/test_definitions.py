@@ -16,6 +16,7 @@ FEAST_TYPE = {
     "BIGINT": "Int64",
     "DOUBLE": "Float64",
     "VARCHAR[]": "Array(String)",
+    "DOUBLE[]": "Array(Float64)",
     "BIGINT[]": "Array(Int64)",
 }
 
@@ -31,6 +32,7 @@ def test_types_of_the_registry_are_those_of_the_warehouse(served_shop, store, ro
     assert {v.name for v in views} == {
         "user_profile",
         "user_behaviors",
+        "item_profile",
         "query_stats",
         "u2q",
         "x2q",
@@ -54,6 +56,7 @@ def test_types_of_the_registry_are_those_of_the_warehouse(served_shop, store, ro
 def test_services_and_entities(store):
     assert {e.name: e.join_key for e in store.list_entities()} == {
         "user": "user_id",
+        "item": "item_id",
         "trigger": "trigger",
         "surface": "surface",
         "query": "query_text",
@@ -63,7 +66,14 @@ def test_services_and_entities(store):
     }
     assert views == {
         "direct_context": {"user_profile", "user_behaviors"},
-        "hint_recall": {"u2q", "user_behaviors", "popular_queries"},
+        "hint_recall": {"u2q", "user_profile", "user_behaviors", "popular_queries"},
+        "clicked_recall": {
+            "u2q",
+            "user_profile",
+            "user_behaviors",
+            "popular_queries",
+            "item_profile",
+        },
         "x2q_recall": {"x2q"},
         "ctr_ranking": {"user_profile", "user_behaviors", "query_stats"},
     }
@@ -85,14 +95,19 @@ def test_several_triggers_in_one_read(served_shop, store):
     """Of i0's queries "red shoes" is less relevant but often searched, and ahead. Clicks have put
     the query "red shoes" into c1. A trigger that is not in the index has nothing."""
     keys = ["item:i0", "category:c0", "query:red shoes", "category:c1", "item:i1"]
-    found = store.get_online_features(
-        features=store.get_feature_service("x2q_recall"),
-        entity_rows=[{"trigger": key} for key in keys],
-    ).to_dict()
+    rows = features.read_online_rows(store, "x2q_recall", [{"trigger": key} for key in keys])
     of_item = ["red shoes", "tea pot"]
-    assert found["queries"] == [of_item, of_item, ["scarf"], ["scarf"], None]
-    assert found["rationales"][0] == ["Tea is made in a kettle."] * 2
-    assert found["sources"][2] == ["think-1"]
+    queries = [row["x2q__queries"] for row in rows]
+    assert queries == [of_item, of_item, ["scarf"], ["scarf"], None]
+    assert rows[0]["x2q__rationales"] == ["Tea is made in a kettle."] * 2
+    assert rows[0]["x2q__scores"][0] > rows[0]["x2q__scores"][1] > 0
+    assert rows[2]["x2q__sources"] == ["think-1"]
+    names = [row["x2q__trigger_text"] for row in rows]
+    assert names == ["Kettle 2000, Kettle", "Kettle", "red shoes", "Chair", None]
+    assert rows[4]["x2q__queries__ts"] is None
+    # The index itself has a row, as old as all others of one build.
+    (newest,) = features.read_online_rows(store, "x2q_recall", [{"trigger": "index:newest"}])
+    assert newest["x2q__built_at_us"] == rows[0]["x2q__built_at_us"] > 0
 
 
 def test_get_online_features_as_typed(served_shop, run_feast):

@@ -83,6 +83,8 @@
             {% for column in ['content_key', 'content_text', 'action'] %}
             {{ list_in_order(column, 'place') }} as {{ column }}s,
             {% endfor %}
+            -- Feast's lists hold no nulls.
+            {{ list_in_order("coalesce(leaf_category_id, '')", 'place') }} as leaf_category_ids,
             {{ list_in_order(to_microseconds('occurred_at'), 'place') }} as occurred_at_us,
         from {{ behaviors }}
         group by user_id
@@ -92,7 +94,9 @@
     select
         moments.user_id,
         moments.occurred_at,
-        {% for column in ['content_keys', 'content_texts', 'actions', 'occurred_at_us'] %}
+        {% for column in [
+            'content_keys', 'content_texts', 'leaf_category_ids', 'actions', 'occurred_at_us'
+        ] %}
         histories.{{ column }}[
             greatest(moments.newest_place - {{ newest }} + 1, 1) : moments.newest_place
         ] as {{ column }},

@@ -2,6 +2,7 @@ with shop as (
 
     select
         last_event_at,
+        shop_timezone,
         {{ shop_date('last_event_at') }} as last_date,
     from {{ ref('shop') }}
 
@@ -33,6 +34,7 @@ final as (
     select
         'home' as surface,
         lists.queries,
+        shop.shop_timezone,
         {{ just_after('shop.last_event_at') }} as event_timestamp,
     from lists
     cross join shop

@@ -61,6 +61,7 @@ final as (
         user_id,
         content_keys,
         content_texts,
+        leaf_category_ids,
         actions,
         occurred_at_us,
         {{ just_after('occurred_at') }} as event_timestamp,

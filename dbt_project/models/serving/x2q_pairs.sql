@@ -1,29 +1,15 @@
 {{ config(materialized='view') }}
 
-with pointed as (
+with proposals as (
 
-    select
-        triples.*,
-        unnest(triples.triggers) as trigger,
-    from {{ ref('stg_x2q_triples') }} as triples
-    cross join {{ ref('shop') }} as shop
-    where triples.session_date > {{ shop_date('shop.last_event_at') }} - {{ var('x2q_days') }}
-
-),
-
-proposed as (
-
-    select
-        *,
-        unnest(queries) as query_text,
-    from pointed
+    select * from {{ ref('x2q_proposals') }}
 
 ),
 
 -- What is not scored yet is left out: any number in its place would bury or flatter it.
 scored as (
 
-    select * from proposed
+    select * from proposals
     inner join {{ ref('stg_x2q_scores') }} using (trigger, query_text)
 
 ),

@@ -1,0 +1,1 @@
+"""The request path of hints: recall → merge → dedupe → rank → cut. No lake."""

@@ -1,0 +1,1 @@
+"""x2q: Think over rich traces to triples, triples to scored pairs (AIGQ eq. 19)."""
