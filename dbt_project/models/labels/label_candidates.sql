@@ -23,16 +23,27 @@ with tiers as (
 
 ),
 
--- Only Think labels are judged; what no teacher has judged stays.
+-- Only Think labels are judged. As a column, since a left join with a condition on one side alone
+-- compares every row with every other.
+alignments as (
+
+    select
+        *,
+        'think' as variant,
+    from {{ ref('stg_alignments') }}
+
+),
+
+-- What no teacher has judged stays.
 judged as (
 
     select
         tiers.*,
         coalesce(not alignments.is_aligned, false) as is_misaligned,
     from tiers
-    left join {{ ref('stg_alignments') }} as alignments
+    left join alignments
         on
-            tiers.variant = 'think'
+            tiers.variant = alignments.variant
             and tiers.session_id = alignments.session_id
             and tiers.query_text = alignments.query_text
 
