@@ -64,6 +64,7 @@ train = LazyGroup(
             "training.item_text.job:command",
             "A model that describes items in shoppers' words.",
         ),
+        "ctr": ("training.ctr.job:command", "A CTR model on the hints that were displayed."),
     },
 )
 
