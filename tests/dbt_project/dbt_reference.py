@@ -397,18 +397,20 @@ class Reference:
         behaviors = self.behaviors()
         categories = self.query_categories()
         user_of = {r["request_id"]: r["user_id"] for r in self.raw["hint_requests"]}
-        true = defaultdict(set)
+        searches, clicks = defaultdict(Counter), defaultdict(Counter)
         for user, own in behaviors.items():
             for b in own:
                 if b["action"] == "search":
-                    true[user, self.day(b["occurred_at"])].add(b["content_text"])
+                    searches[user, self.day(b["occurred_at"])][b["content_text"]] += 1
         for c in self.raw["hint_candidates"]:
             # What was scored for a request that was never logged belongs to nobody.
             if c["displayed"] and c["clicked_at"] and c["request_id"] in user_of:
                 key = (user_of[c["request_id"]], self.day(c["clicked_at"]))
-                true[key].add(normalize(c["query_text"]))
+                clicks[key][normalize(c["query_text"])] += 1
         found = {}
-        for (user, day), queries in true.items():
+        for user, day in searches.keys() | clicks.keys():
+            often, clicked = searches[user, day], clicks[user, day]
+            queries = often.keys() | clicked.keys()
             if day <= self.last_train_day():
                 continue
             past = [b for b in behaviors[user] if self.day(b["occurred_at"]) < day]
@@ -420,6 +422,8 @@ class Reference:
                 **self.profile(user),
                 "behaviors": self.context(past, day),
                 "true_queries": sorted(queries),
+                "searched_queries": sorted(q for q in queries if often[q] > clicked[q]),
+                "hint_clicked_queries": sorted(clicked),
                 "true_leaf_categories": sorted(leaves),
                 "is_replayed": False,
             }

@@ -1,0 +1,62 @@
+{{ config(materialized='incremental', incremental_strategy='changed', meta={'fitted_on': 'training_days'}) }}
+
+with shop as (
+
+    select * from {{ ref('shop') }}
+
+),
+
+searches as (
+
+    select
+        behaviors.user_id,
+        behaviors.content_text as query_text,
+    from {{ ref('behaviors') }} as behaviors
+    inner join shop on behaviors.behavior_date <= shop.train_end_date
+    where behaviors.action = 'search'
+    {% if is_partial() and not fit_changed('training_days') %}
+        and false
+    {% endif %}
+
+),
+
+counted as (
+
+    select
+        query_text,
+        count(*) as searches,
+        count(distinct user_id) as users,
+    from searches
+    group by query_text
+
+),
+
+ranked as (
+
+    select
+        *,
+        sum(searches) over (
+            order by searches desc, query_text
+            rows between unbounded preceding and current row
+        ) - searches as searches_before,
+        sum(searches) over () as all_searches,
+    from counted
+
+),
+
+final as (
+
+    select
+        query_text,
+        searches,
+        users,
+        case
+            when searches_before < 0.2 * all_searches then 'head'
+            when searches_before < 0.8 * all_searches then 'torso'
+            else 'tail'
+        end as band,
+    from ranked
+
+)
+
+select * from final
