@@ -60,6 +60,7 @@ train = LazyGroup(
     lazy={
         "base": ("training.base.job:command", "A small language model on the shop's own text."),
         "sft": ("training.il_sft.job:command", "List SFT of a language model on the samples."),
+        "ebr": ("training.ebr.job:command", "Two-tower retrieval and its index, a baseline."),
     },
 )
 

@@ -25,8 +25,12 @@ from aigq.context import ACTIONS, PROFILE_FIELDS, Context
 from aigq.hashing import hash_texts
 from aigq.settings import UserError
 
-KIND = "ebr"
-_CONFIG, _WEIGHTS, _QUERIES, _INDEX = "config.json", "model.safetensors", "queries.json", "ann.faiss"
+_CONFIG, _WEIGHTS, _QUERIES, _INDEX = (
+    "config.json",
+    "model.safetensors",
+    "queries.json",
+    "ann.faiss",
+)
 # Days ago, and places from the newest behaviour, by bucket: [0, 1), [1, 2), ... [61, inf).
 _EDGES = (1, 2, 3, 4, 5, 7, 10, 14, 21, 31, 61)
 _CHUNK = 1024

@@ -17,6 +17,8 @@ from aigq.settings import Home, UserError
 
 MANIFEST = "manifest.json"
 _WORK = ".work"
+# `kind` in the manifest of models of `aigq train ebr`.
+EBR = "ebr"
 
 
 @dataclass(frozen=True)

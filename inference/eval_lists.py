@@ -1,6 +1,8 @@
 """``aigq generate lists``: a model's lists for the test user-days, for evaluation.
 
     aigq generate lists --model direct --instances 1000 --lists 6
+    aigq generate lists --model ebr                  # one list of 30 each
+    aigq generate lists --model base --zero-shot     # not trained to write lists; verbose prompt
 
 List 0 of an instance is greedy, the others are sampled (temperature 1.0, top-k 100) with a seed of
 their own, made from --seed, instance and list number. Only lists that are not there are generated.
@@ -26,13 +28,25 @@ from aigq.context import PROMPT_STYLES, Context
 from aigq.lists import ParsedList
 from aigq.settings import Home, UserError
 from inference.direct import DirectModel
+from inference.ebr import EbrLists
 from inference.engines import engine_option
+from inference.zero_shot import ZeroShot
 
 _CHUNK_LISTS = 1024
 
 
 @click.command("lists")
-@click.option("--model", default="direct", show_default=True, help="NAME or NAME@VERSION.")
+@click.option(
+    "--model",
+    default="direct",
+    show_default=True,
+    help="NAME or NAME@VERSION; with --zero-shot also a folder with a checkpoint.",
+)
+@click.option(
+    "--zero-shot",
+    is_flag=True,
+    help="Ask a model that was not trained to write lists, with the verbose prompt.",
+)
 @click.option(
     "--instances",
     type=click.IntRange(min=1),
@@ -57,6 +71,7 @@ _CHUNK_LISTS = 1024
 )
 def command(
     model: str,
+    zero_shot: bool,
     instances: int,
     lists: int,
     seed: int,
@@ -66,7 +81,9 @@ def command(
 ) -> None:
     """Generate the lists that evaluation needs and the lake lacks."""
     home = Home.from_environment()
-    direct = DirectModel(models.resolve(home, model), engine, max_tokens)
+    direct = open_lists(home, model, engine, max_tokens, zero_shot=zero_shot)
+    if isinstance(direct, EbrLists):
+        engine, lists = "faiss", min(lists, direct.lists)
     parameters = {
         "model": direct.model.name,
         "model_version": direct.model.version,
@@ -74,10 +91,27 @@ def command(
         "lists": lists,
         "seed": seed,
         "engine": engine,
+        "zero_shot": zero_shot,
         **asdict(direct.sampling),
     }
     with jobs.job(home, "generate lists", parameters, as_of=as_of) as run, direct:
         generate_lists(run, direct, instances=instances, lists=lists, seed=seed)
+
+
+def open_lists(
+    home: Home, reference: str, engine: str, max_tokens: int | None, *, zero_shot: bool
+) -> DirectModel | EbrLists:
+    """What writes the lists of the model ``reference``, by what its manifest says it is.
+
+    Raises :class:`UserError` where it writes none.
+    """
+    if zero_shot:
+        model = models.resolve_checkpoint(home, reference)
+        return DirectModel(ZeroShot.of(model), engine, max_tokens)
+    model = models.resolve(home, reference)
+    if model.manifest.get("kind") == models.EBR:
+        return EbrLists(model)
+    return DirectModel(model, engine, max_tokens)
 
 
 def generate_lists(

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from aigq import models
 from training.evaluate.bootstrap import Comparison, Estimate
 from training.evaluate.tables import Table, number, with_interval
 
@@ -66,7 +67,7 @@ def row_of(name: str, manifest: Mapping, *, is_zero_shot: bool) -> str | None:
         return "zero_shot"
     if name in ROWS:
         return name
-    if manifest.get("kind") == "ebr":
+    if manifest.get("kind") == models.EBR:
         return "ebr"
     settings = manifest.get("settings") or {}
     key = f"{manifest.get('variant')}_{settings.get('objective')}"
