@@ -7,6 +7,7 @@ with searches as (
         user_id,
         session_date,
         content_text as query_text,
+        sum({{ half_life('days_ago', 5) }}) as score,
         max(place) as latest_place,
     from {{ ref('test_contexts') }}
     where action = 'search'
@@ -21,7 +22,7 @@ final as (
         user_id,
         session_date,
         cast(row_number() over (
-            partition by instance_id order by latest_place desc
+            partition by instance_id order by score desc, latest_place desc
         ) as integer) as position,
         query_text,
     from searches

@@ -9,14 +9,9 @@ with instances as (
 popular as (
 
     select
-        behaviors.content_text as query_text,
-        cast(row_number() over (
-            order by count(distinct behaviors.user_id) desc, behaviors.content_text
-        ) as integer) as position,
-    from {{ ref('behaviors') }} as behaviors
-    inner join {{ ref('shop') }} as shop on behaviors.behavior_date <= shop.train_end_date
-    where behaviors.action = 'search'
-    group by behaviors.content_text
+        query_text,
+        cast(row_number() over (order by popularity desc, query_text) as integer) as position,
+    from {{ ref('training_queries') }}
     qualify position <= 30
 
 ),

@@ -6,17 +6,20 @@ with shop as (
 
 ),
 
-searches as (
+days as (
 
     select
-        behaviors.user_id,
         behaviors.content_text as query_text,
+        shop.train_end_date - behaviors.behavior_date as age,
+        count(*) as searches,
+        count(distinct behaviors.user_id) as users,
     from {{ ref('behaviors') }} as behaviors
     inner join shop on behaviors.behavior_date <= shop.train_end_date
     where behaviors.action = 'search'
     {% if is_partial() and not fit_changed('training_days') %}
         and false
     {% endif %}
+    group by behaviors.content_text, age
 
 ),
 
@@ -24,9 +27,9 @@ counted as (
 
     select
         query_text,
-        count(*) as searches,
-        count(distinct user_id) as users,
-    from searches
+        cast(sum(searches) as bigint) as searches,
+        cast(sum(users * {{ half_life('age', 7) }}) as decimal(38, 12)) as popularity,
+    from days
     group by query_text
 
 ),
@@ -49,7 +52,7 @@ final as (
     select
         query_text,
         searches,
-        users,
+        popularity,
         case
             when searches_before < 0.2 * all_searches then 'head'
             when searches_before < 0.8 * all_searches then 'torso'
