@@ -5,11 +5,13 @@ Slow, short, and sharing nothing with the SQL: times are compared as instants, d
 """
 
 import hashlib
+import math
 import random
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -429,8 +431,81 @@ class Reference:
             }
         return found
 
-    def co_click(self) -> dict[str, list[str]]:
-        """Ranked queries of the baseline by instance id; instances that get none are left out."""
+    def training_searches(self) -> list[tuple[str, str, int]]:
+        """User, query and days before the end of the training days, of every search on them."""
+        last = self.last_train_day()
+        return [
+            (user, b["content_text"], (last - self.day(b["occurred_at"])).days)
+            for user, own in self.behaviors().items()
+            for b in own
+            if b["action"] == "search" and self.day(b["occurred_at"]) <= last
+        ]
+
+    def training_queries(self) -> dict[str, tuple[int, Decimal, str]]:
+        """Searches, popularity and band by query."""
+        searches = self.training_searches()
+        counts = Counter(query for _, query, _ in searches)
+        popularity: dict[str, Decimal] = defaultdict(Decimal)
+        for _, query, age in set(searches):
+            popularity[query] += half_life(age, 7)
+        bands, before = {}, 0
+        for query in sorted(counts, key=lambda q: (-counts[q], q)):
+            share = before / counts.total()
+            bands[query] = "head" if share < 0.2 else "torso" if share < 0.8 else "tail"
+            before += counts[query]
+        return {q: (counts[q], popularity[q], bands[q]) for q in counts}
+
+    def test_true_queries(self) -> dict[tuple[str, str], tuple[bool, bool, bool, str]]:
+        """Searched, hint click, novel, band by instance and query."""
+        bands = {q: band for q, (_, _, band) in self.training_queries().items()}
+        found = {}
+        for instance, row in self.test_user_days().items():
+            known = {b["content_text"] for b in row["behaviors"] if b["action"] == "search"}
+            for query in row["true_queries"]:
+                found[instance, query] = (
+                    query in row["searched_queries"],
+                    query in row["hint_clicked_queries"],
+                    query not in known,
+                    bands.get(query, "unseen"),
+                )
+        return found
+
+    def test_instances(self) -> dict[str, tuple[int, bool]]:
+        """Behaviours and whether an item is new, by instance."""
+        last = self.last_train_day()
+        items = {
+            b["content_key"]
+            for own in self.behaviors().values()
+            for b in own
+            if b["action"] != "search" and self.day(b["occurred_at"]) <= last
+        }
+        return {
+            instance: (
+                len(row["behaviors"]),
+                any(
+                    b["action"] != "search" and b["content_key"] not in items
+                    for b in row["behaviors"]
+                ),
+            )
+            for instance, row in self.test_user_days().items()
+        }
+
+    def own_recent(self) -> dict[str, list[str]]:
+        """Ranked queries of the baseline by instance id."""
+        found = {}
+        for instance, row in self.test_user_days().items():
+            scores, latest = Counter(), {}
+            for place, b in enumerate(row["behaviors"]):
+                if b["action"] == "search":
+                    scores[b["content_text"]] += half_life(b["days_ago"], 5)
+                    latest[b["content_text"]] = place
+            if scores:
+                found[instance] = sorted(scores, key=lambda q: (-scores[q], -latest[q]))[:30]
+        return found
+
+    def co_click_scores(self) -> dict[str, tuple[dict[str, Decimal], dict[str, Decimal]]]:
+        """By instance id: what the contents of the context say for each query, and the freshness of
+        each own search."""
         contents, searches = defaultdict(set), defaultdict(set)
         for user, own in self.behaviors().items():
             for b in own:
@@ -445,13 +520,50 @@ class Reference:
                 users[key].update(q for q in searches[user_day] if "query:" + q != key)
         found = {}
         for instance, row in self.test_user_days().items():
-            scores = Counter()
-            for key in {b["content_key"] for b in row["behaviors"]}:
-                total = users[key].total()
+            ages: dict[str, Decimal] = defaultdict(Decimal)
+            for b in row["behaviors"]:
+                ages[b["content_key"]] += half_life(b["days_ago"], 7)
+            scores: dict[str, Decimal] = defaultdict(Decimal)
+            own: dict[str, Decimal] = {}
+            for key, age in ages.items():
+                freshness = twelve_decimals(math.sqrt(age))
+                if key.startswith("query:"):
+                    own[key.removeprefix("query:")] = freshness
                 likeliest = sorted(users[key].items(), key=lambda kv: (-kv[1], kv[0]))[:50]
                 for query, count in likeliest:
-                    # A share with twelve decimals, half rounded up, in whole numbers.
-                    scores[query] += (2 * count * 10**12 + total) // (2 * total)
-            if scores:
-                found[instance] = sorted(scores, key=lambda q: (-scores[q], q))[:30]
+                    share = Decimal(count) / users[key].total()
+                    scores[query] += freshness * share.quantize(_TWELVE, ROUND_HALF_UP)
+            found[instance] = (scores, own)
         return found
+
+    def co_click(self) -> dict[str, list[str]]:
+        """Ranked queries of the baseline by instance id; instances that get none are left out."""
+        return {
+            instance: sorted(scores, key=lambda q: (-scores[q], q))[:30]
+            for instance, (scores, _) in self.co_click_scores().items()
+            if scores
+        }
+
+    def co_click_own(self, weight: Decimal) -> dict[str, list[str]]:
+        """The same, with own searches for ``weight``."""
+        found = {}
+        for instance, (scores, own) in self.co_click_scores().items():
+            both = {
+                q: scores.get(q, Decimal()) + weight * own.get(q, Decimal())
+                for q in scores.keys() | own.keys()
+            }
+            if both:
+                found[instance] = sorted(both, key=lambda q: (-both[q], q))[:30]
+        return found
+
+
+_TWELVE = Decimal("1e-12")
+
+
+def twelve_decimals(number: float) -> Decimal:
+    return Decimal(repr(number)).quantize(_TWELVE, ROUND_HALF_UP)
+
+
+def half_life(age: int, days: int) -> Decimal:
+    """1 for what is of today, half for what is ``days`` old, with twelve decimals."""
+    return twelve_decimals(0.5 ** (age / days))

@@ -158,7 +158,7 @@ def _rows(
         row = paper.row_of(model.name, model.manifest, is_zero_shot=name in asked)
         if row is not None:
             by_manifest.setdefault(row, chosen[name])
-            if row == model.name:
+            if row == model.name.replace("-", "_"):
                 by_name[row] = chosen[name]
     by_option = {}
     for text in given:

@@ -4,7 +4,7 @@
     meta={'day': 'session_date', 'user': 'user_id', 'fitted_on': 'training_days'}
 ) }}
 
--- Fitted on training days only, nothing tuned; contexts are those of the models.
+-- Fitted on training days only; contexts are those of the models. What was tried: training/LOG.md.
 with lists as (
 
     select *, 'popularity' as model from {{ ref('baseline_popularity') }}
@@ -12,6 +12,8 @@ with lists as (
     select *, 'co_click' as model from {{ ref('baseline_co_click') }}
     union all
     select *, 'own_recent' as model from {{ ref('baseline_own_recent') }}
+    union all
+    select *, 'co_click_own' as model from {{ ref('baseline_co_click_own') }}
 
 ),
 

@@ -250,7 +250,7 @@ def test_two_models_are_compared(shop):
 
 def test_the_papers_rows_are_found_by_name_manifest_and_option(shop):
     publish(shop, "direct_sft", "v1")
-    publish(shop, "mine", "v1", variant="think", settings={"objective": "il_sft"})
+    publish(shop, "mine", "v1", variant="think", objective="il_sft")
     publish(shop, "other", "v1")
     publish(shop, "ebr", "v1", kind="ebr")
     for name in ("direct_sft", "mine", "other", "ebr"):

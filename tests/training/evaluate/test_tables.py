@@ -106,14 +106,13 @@ def test_rows_by_name_or_manifest():
     def row(name: str, is_zero_shot: bool = False, **manifest) -> str | None:
         return paper.row_of(name, manifest, is_zero_shot=is_zero_shot)
 
-    assert row("think_grpo") == "think_grpo"
+    assert row("think_grpo") == row("think-grpo") == "think_grpo"
     assert row("base", is_zero_shot=True) == "zero_shot"
     assert row("towers", kind="ebr") == "ebr"
-    settings = {"objective": "il_sft", "prompt_style": "compressed"}
-    assert row("direct", variant="direct", settings=settings) == "direct_il_sft"
-    verbose = settings | {"prompt_style": "verbose"}
-    assert row("direct", variant="direct", settings=verbose) == "direct_il_sft_verbose"
-    baseline = {"objective": "sft", "prompt_style": "verbose"}
-    assert row("direct", variant="direct", settings=baseline) == "direct_sft"
+    il_sft = {"variant": "direct", "objective": "il_sft"}
+    assert row("direct", **il_sft, settings={"prompt_style": "compressed"}) == "direct_il_sft"
+    verbose = {"prompt_style": "verbose"}
+    assert row("direct", **il_sft, settings=verbose) == "direct_il_sft_verbose"
+    assert row("mine", variant="direct", objective="sft", settings=verbose) == "direct_sft"
     assert row("direct", variant="direct") is None
     assert row("base") is None

@@ -1,0 +1,27 @@
+{{ config(materialized='view', meta={'day': 'session_date'}) }}
+
+with scores as (
+
+    select
+        *,
+        co_click + 0.1 * own as score,
+    from {{ ref('co_click_scores') }}
+
+),
+
+final as (
+
+    select
+        instance_id,
+        user_id,
+        session_date,
+        cast(row_number() over (
+            partition by instance_id order by score desc, query_text
+        ) as integer) as position,
+        query_text,
+    from scores
+    qualify position <= 30
+
+)
+
+select * from final
