@@ -2,9 +2,9 @@
 
 The user tower reads profile and behaviours, the query tower a query's text, so that a query nobody
 has searched yet has a vector too. Their inner product is the score; it holds a bias of the query,
-so that popularity needs no direction of its own. The index (faiss HNSW, inner product) holds the
-queries known when the model was trained. ``aigq train ebr`` makes the models (after Huang et al.,
-KDD 2020, and Yi et al., RecSys 2019).
+so that popularity needs no direction of its own. The index (faiss HNSW) holds the queries known
+when the model was trained. ``aigq train ebr`` makes the models (after Huang et al., KDD 2020, and
+Yi et al., RecSys 2019).
 """
 
 import json
@@ -190,6 +190,7 @@ class Retriever:
     def search(self, users: np.ndarray, k: int) -> np.ndarray:
         """Indices of the ``k`` best queries for each row of ``users``, -1 where fewer are found."""
         self._index.hnsw.efSearch = max(_SEARCH_WIDTH, 2 * k)
+        users = np.pad(users, ((0, 0), (0, 1)))
         return self._index.search(users, min(k, len(self.queries)))[1]
 
     def _named(self, found: np.ndarray) -> list[list[str]]:
@@ -217,14 +218,22 @@ def search_exactly(users: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray
 
 
 def build_index(vectors: np.ndarray):
-    """A faiss HNSW index over query vectors, for inner products."""
+    """A faiss HNSW index over query vectors, for inner products.
+
+    Vectors get one more dimension that makes them equally long, users a 0 there: nearest is then
+    what the largest inner product is (Bachrach et al., RecSys 2014). A graph over inner products
+    themselves has hubs, and found fewer of the best.
+    """
     import faiss
 
+    squares = (vectors.astype(np.float64) ** 2).sum(axis=1)
+    more = np.sqrt(squares.max(initial=0.0) - squares)
+    vectors = np.column_stack([vectors, more]).astype(np.float32)
     # One thread: the graph then depends on the vectors alone.
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
-        index = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_L2)
         index.hnsw.efConstruction = _BUILD_WIDTH
         index.add(vectors)
     finally:

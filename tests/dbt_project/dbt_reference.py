@@ -544,16 +544,26 @@ class Reference:
             if scores
         }
 
-    def co_click_own(self, weight: Decimal) -> dict[str, list[str]]:
-        """The same, with own searches for ``weight``."""
+    def popularity(self) -> dict[str, Decimal]:
+        """The share of each query of the baseline, best first."""
+        known = {q: popularity for q, (_, popularity, _) in self.training_queries().items()}
+        ranked = sorted(known, key=lambda q: (-known[q], q))[:30]
+        total = float(sum(known.values()))
+        return {q: twelve_decimals(float(known[q]) / total) for q in ranked}
+
+    def co_click_own(self) -> dict[str, list[str]]:
+        """Ranked queries of the baseline: co-click, own searches and the popular ones."""
+        popular = self.popularity()
         found = {}
         for instance, (scores, own) in self.co_click_scores().items():
-            both = {
-                q: scores.get(q, Decimal()) + weight * own.get(q, Decimal())
-                for q in scores.keys() | own.keys()
-            }
-            if both:
-                found[instance] = sorted(both, key=lambda q: (-both[q], q))[:30]
+            votes: dict[str, Decimal] = defaultdict(Decimal)
+            for query in sorted(scores, key=lambda q: (-scores[q], q))[:30]:
+                votes[query] += scores[query]
+            for query, freshness in own.items():
+                votes[query] = scores.get(query, Decimal()) + freshness / 2
+            for query, share in popular.items():
+                votes[query] += 3 * share
+            found[instance] = sorted(votes, key=lambda q: (-votes[q], q))[:30]
         return found
 
 

@@ -80,6 +80,7 @@ def train(
         lr=how.learning_rate,
         betas=(0.9, 0.99),
         weight_decay=0.0,
+        fused=True,
     )
     expected = torch.from_numpy(expected_in_batch(examples.counts, len(plan[0])))
     losses = _restore(network, optimizer, work)

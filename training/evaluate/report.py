@@ -143,7 +143,7 @@ def _comparison(result: Result, names: Mapping[Judged, str], one: Judged, other:
     rows = [
         [
             title,
-            with_interval(c.difference, c.low, c.high, digits),
+            paper.difference(c, digits),
             f"{c.p:.4f}",
             f"{c.instances:,}",
         ]

@@ -2,10 +2,36 @@
 
 with scores as (
 
+    select * from {{ ref('co_click_scores') }}
+
+),
+
+popularity as (
+
+    select * from {{ ref('baseline_popularity') }}
+
+),
+
+-- The weights were chosen on a development day: training/LOG.md.
+votes as (
+
     select
-        *,
-        co_click + 0.1 * own as score,
-    from {{ ref('co_click_scores') }}
+        instance_id,
+        user_id,
+        session_date,
+        query_text,
+        co_click + 0.5 * own as vote,
+    from scores
+
+    union all
+
+    select
+        instance_id,
+        user_id,
+        session_date,
+        query_text,
+        3 * share as vote,
+    from popularity
 
 ),
 
@@ -16,10 +42,11 @@ final as (
         user_id,
         session_date,
         cast(row_number() over (
-            partition by instance_id order by score desc, query_text
+            partition by instance_id order by sum(vote) desc, query_text
         ) as integer) as position,
         query_text,
-    from scores
+    from votes
+    group by instance_id, user_id, session_date, query_text
     qualify position <= 30
 
 )

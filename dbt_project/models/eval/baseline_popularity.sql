@@ -6,12 +6,23 @@ with instances as (
 
 ),
 
+shares as (
+
+    select
+        query_text,
+        popularity,
+        cast(popularity / sum(popularity) over () as decimal(18, 12)) as share,
+    from {{ ref('training_queries') }}
+
+),
+
 popular as (
 
     select
         query_text,
+        share,
         cast(row_number() over (order by popularity desc, query_text) as integer) as position,
-    from {{ ref('training_queries') }}
+    from shares
     qualify position <= 30
 
 ),
@@ -24,6 +35,7 @@ final as (
         instances.session_date,
         popular.position,
         popular.query_text,
+        popular.share,
     from instances
     cross join popular
 
