@@ -1,5 +1,7 @@
 {{ config(materialized='view', meta={'day': 'session_date'}) }}
 
+-- Ranked by day too: a build that asks for some days then looks at no others.
+
 with searches as (
 
     select
@@ -22,7 +24,7 @@ final as (
         user_id,
         session_date,
         cast(row_number() over (
-            partition by instance_id order by score desc, latest_place desc
+            partition by session_date, instance_id order by score desc, latest_place desc
         ) as integer) as position,
         query_text,
     from searches
