@@ -52,10 +52,10 @@ TABLE_1 = (
 
 # Each step of the ladder adds one thing to the one before.
 LADDER = (
-    ("direct_sft", "SFT: unranked lists, verbose prompt"),
-    ("direct_il_sft_verbose", "+ re-ranking of labels"),
-    ("direct_il_sft", "+ prompt compression"),
-    ("think_il_sft", "+ reasoning (Think)"),
+    ("direct_sft", "Direct SFT, verbose"),
+    ("direct_il_sft_verbose", "+ re-ranking"),
+    ("direct_il_sft", "+ compression"),
+    ("think_il_sft", "+ reasoning"),
     ("think_il_grpo", "+ IL-GRPO"),
 )
 ROWS = tuple(dict.fromkeys([*(row.key for row in TABLE_1), *(key for key, _ in LADDER)]))
@@ -118,7 +118,9 @@ def table_2(
         cells = [_named(title, key, names)]
         for metric, k, _, digits in COLUMNS:
             step = steps.get(key, {}).get((metric, k, "all"))
-            cells.append(_ours(estimates.get(key), metric, k, digits))
+            estimate = estimates.get(key, {}).get((metric, k, "all"))
+            missing = "-" if key in estimates else "not run"
+            cells.append(missing if estimate is None else number(estimate.value, digits))
             cells.append("" if step is None else difference(step, digits))
         rows.append(cells)
     return Table(
@@ -126,8 +128,8 @@ def table_2(
         header,
         rows,
         [
-            "Step: difference to the nearest row above that was run, 95% paired bootstrap interval;"
-            " * where it lies off 0. The paper's numbers of this table are not at hand.",
+            "Step: less the nearest row above that was run, 95% paired bootstrap interval, * where it"
+            " lies off 0. The paper's own numbers of this table are not at hand.",
         ],
     )
 
@@ -139,8 +141,9 @@ def ladder_pairs(present: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def difference(step: Comparison, digits: int) -> str:
-    """``+.012 [.003 .021]*``"""
-    sign = "" if step.difference < 0 else "+"
+    """``+.012 [.003 .021]*``; of counts with a digit more than their means are shown with."""
+    digits = max(digits, 2)
+    sign = "+" if round(step.difference, digits) > 0 else ""
     is_clear = step.low > 0 or step.high < 0
     text = with_interval(step.difference, step.low, step.high, digits)
     return f"{sign}{text}{'*' if is_clear else ''}"

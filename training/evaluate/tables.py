@@ -42,7 +42,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def number(value: float, digits: int) -> str:
     """``.123`` for shares (three digits), ``14.0`` for counts (one)."""
-    text = f"{value:.{digits}f}"
+    text = f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no -0
     if digits < 3:
         return text
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text

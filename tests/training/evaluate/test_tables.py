@@ -43,7 +43,9 @@ A note."""
 
 def test_numbers():
     assert [number(x, 3) for x in (0.1234, 1.0, 0.0, -0.05)] == [".123", "1.000", ".000", "-.050"]
-    assert [number(x, 1) for x in (0.5, 14.04)] == ["0.5", "14.0"]
+    assert [number(x, 1) for x in (0.5, 14.04, -0.01)] == ["0.5", "14.0", "0.0"]
+    assert number(-0.0001, 3) == ".000"
+    assert paper.difference(Comparison(-0.0001, -0.01, 0.01, 0.9, 9), 3) == ".000 [-.010 .010]"
 
 
 def figures(cate_hr: float, unique: float) -> dict:
@@ -94,10 +96,10 @@ def test_the_ladder_shows_steps_between_the_rows_that_were_run():
     estimates = {key: figures(0.5, 8.0) for key in present}
     table = paper.table_2(estimates, steps, {key: key for key in present})
     assert [row[:3] for row in table.rows] == [
-        ["SFT: unranked lists, verbose prompt", ".500 [.490 .510]", ""],
-        ["+ re-ranking of labels", "not run", ""],
-        ["+ prompt compression", ".500 [.490 .510]", "+.020 [.010 .030]*"],
-        ["+ reasoning (Think)", ".500 [.490 .510]", "-.010 [-.030 .010]"],
+        ["Direct SFT, verbose", ".500", ""],
+        ["+ re-ranking", "not run", ""],
+        ["+ compression", ".500", "+.020 [.010 .030]*"],
+        ["+ reasoning", ".500", "-.010 [-.030 .010]"],
         ["+ IL-GRPO", "not run", ""],
     ]
 
