@@ -65,6 +65,7 @@ train = LazyGroup(
             "A model that describes items in shoppers' words.",
         ),
         "ctr": ("training.ctr.job:command", "A CTR model on the hints that were displayed."),
+        "ebr": ("training.ebr.job:command", "Two-tower retrieval and its index, a baseline."),
     },
 )
 

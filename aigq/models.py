@@ -5,6 +5,7 @@ elsewhere under ``models/`` and renamed into place, so whoever lists versions se
 only. Versions sort by time; the newest is what a bare name means.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from aigq.settings import Home, UserError
 
 MANIFEST = "manifest.json"
 _WORK = ".work"
+# `kind` in the manifest of models of `aigq train ebr`.
+EBR = "ebr"
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,29 @@ class Model:
     path: Path
 
     @property
+    def reference(self) -> str:
+        """What finds it again: ``name@version``."""
+        return f"{self.name}@{self.version}"
+
+    @property
     def manifest(self) -> dict[str, Any]:
         """What the version was made from: lake snapshot, recipe, code version, seed, metrics."""
         return json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Checkpoint(Model):
+    """A folder with a checkpoint that was not published here; its files make the version."""
+
+    @property
+    def reference(self) -> str:
+        """The folder."""
+        return str(self.path)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Its own, where it has one; nothing else is known of it."""
+        return super().manifest if (self.path / MANIFEST).is_file() else {}
 
 
 def work_dir(home: Home, name: str, key: str) -> Path:
@@ -87,3 +110,19 @@ def resolve(home: Home, reference: str) -> Model:
         f"no version {version!r} of model {name!r}; there are: "
         + ", ".join(m.version for m in found)
     )
+
+
+def resolve_checkpoint(home: Home, reference: str) -> Model:
+    """As :func:`resolve`; ``reference`` may also be a folder with a checkpoint.
+
+    Raises :class:`UserError` where that folder holds none.
+    """
+    path = Path(reference)
+    if not path.is_dir():
+        return resolve(home, reference)
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path} holds no checkpoint: it has no config.json")
+    path = path.resolve()
+    files = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in path.iterdir())
+    digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]
+    return Checkpoint(path.name, f"files-{digest}", path)

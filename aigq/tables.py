@@ -95,10 +95,16 @@ JOB_TABLES: dict[str, str] = {
     "eval.list_draws": """
         instance_id VARCHAR, model VARCHAR, model_version VARCHAR, list_index INTEGER,
         sampling_key VARCHAR, error VARCHAR, run_id VARCHAR""",
+    # k is 0 for what is measured of the lists as they were drawn.
     "eval.metrics": """
         model VARCHAR, model_version VARCHAR, metric VARCHAR, k INTEGER, slice VARCHAR,
         value DOUBLE, interval_low DOUBLE, interval_high DOUBLE, instances BIGINT,
         run_id VARCHAR""",
+    # The model's mean less the other's on the same instances: 95% paired bootstrap over users.
+    "eval.comparisons": """
+        model VARCHAR, model_version VARCHAR, other_model VARCHAR, other_version VARCHAR,
+        metric VARCHAR, k INTEGER, slice VARCHAR, difference DOUBLE, interval_low DOUBLE,
+        interval_high DOUBLE, p_value DOUBLE, instances BIGINT, run_id VARCHAR""",
 }
 
 

@@ -1,6 +1,8 @@
 """``aigq generate lists``: a model's lists for the test user-days, for evaluation.
 
     aigq generate lists --model direct --instances 1000 --lists 6
+    aigq generate lists --model ebr                  # one list of 30 each
+    aigq generate lists --model base --zero-shot     # not trained to write lists; verbose prompt
 
 A Think model's list is the queries of its interest points, in output order.
 List 0 of an instance is greedy, the others are sampled (temperature 1.0, top-k 100) with a seed of
@@ -25,14 +27,26 @@ from aigq import jobs, models, warehouse
 from aigq.as_of import as_of_option
 from aigq.context import PROMPT_STYLES, Context
 from aigq.settings import Home, UserError
+from inference.ebr import EbrLists
 from inference.engines import engine_option
 from inference.list_model import ListModel, Parsed, open_list_model
+from inference.zero_shot import ZeroShot
 
 _CHUNK_LISTS = 1024
 
 
 @click.command("lists")
-@click.option("--model", default="direct", show_default=True, help="NAME or NAME@VERSION.")
+@click.option(
+    "--model",
+    default="direct",
+    show_default=True,
+    help="NAME or NAME@VERSION; with --zero-shot also a folder with a checkpoint.",
+)
+@click.option(
+    "--zero-shot",
+    is_flag=True,
+    help="Ask a model that was not trained to write lists, with the verbose prompt.",
+)
 @click.option(
     "--instances",
     type=click.IntRange(min=1),
@@ -57,6 +71,7 @@ _CHUNK_LISTS = 1024
 )
 def command(
     model: str,
+    zero_shot: bool,
     instances: int,
     lists: int,
     seed: int,
@@ -66,27 +81,46 @@ def command(
 ) -> None:
     """Generate the lists that evaluation needs and the lake lacks."""
     home = Home.from_environment()
-    direct = open_list_model(models.resolve(home, model), engine, max_tokens)
+    writer = open_lists(home, model, engine, max_tokens, zero_shot=zero_shot)
+    if isinstance(writer, EbrLists):
+        engine, lists = "faiss", min(lists, writer.lists)
     parameters = {
-        "model": direct.model.name,
-        "model_version": direct.model.version,
+        "model": writer.model.name,
+        "model_version": writer.model.version,
         "instances": instances,
         "lists": lists,
         "seed": seed,
         "engine": engine,
-        **asdict(direct.sampling),
+        "zero_shot": zero_shot,
+        **asdict(writer.sampling),
     }
-    with jobs.job(home, "generate lists", parameters, as_of=as_of) as run, direct:
-        generate_lists(run, direct, instances=instances, lists=lists, seed=seed)
+    with jobs.job(home, "generate lists", parameters, as_of=as_of) as run, writer:
+        generate_lists(run, writer, instances=instances, lists=lists, seed=seed)
+
+
+def open_lists(
+    home: Home, reference: str, engine: str, max_tokens: int | None, *, zero_shot: bool
+) -> ListModel | EbrLists:
+    """What writes the lists of the model ``reference``, by what its manifest says it is.
+
+    Raises :class:`UserError` where it writes none.
+    """
+    if zero_shot:
+        model = models.resolve_checkpoint(home, reference)
+        return open_list_model(ZeroShot.of(model), engine, max_tokens)
+    model = models.resolve(home, reference)
+    if model.manifest.get("kind") == models.EBR:
+        return EbrLists(model)
+    return open_list_model(model, engine, max_tokens)
 
 
 def generate_lists(
-    run: jobs.Run, direct: ListModel, *, instances: int, lists: int, seed: int
+    run: jobs.Run, writer: ListModel | EbrLists, *, instances: int, lists: int, seed: int
 ) -> None:
     """Generate and write what is missing of ``lists`` lists for each of ``instances``."""
     chosen = _instances(run, instances)
-    keys = {row["instance_id"]: sampling_key(direct, seed, row) for row in chosen}
-    there = _drawn(run, direct, keys)
+    keys = {row["instance_id"]: sampling_key(writer, seed, row) for row in chosen}
+    there = _drawn(run, writer, keys)
     missing = [
         (row, indices)
         for row in chosen
@@ -96,7 +130,7 @@ def generate_lists(
     left = sum(len(indices) for _, indices in missing)
     written = 0
     if missing:
-        direct.start()
+        writer.start()
     chunks = iter(missing)
     with tqdm(total=wanted, initial=wanted - left, unit=" lists", desc="lists") as bar:
         while chunk := list(islice(chunks, max(1, _CHUNK_LISTS // lists))):
@@ -107,11 +141,11 @@ def generate_lists(
             drawn = [
                 (row["instance_id"], index, found)
                 for (row, indices), of_row in zip(
-                    chunk, direct.generate(contexts, seeds), strict=True
+                    chunk, writer.generate(contexts, seeds), strict=True
                 )
                 for index, found in zip(indices, of_row, strict=True)
             ]
-            draws, rows = _tables(run, direct, drawn, keys)
+            draws, rows = _tables(run, writer, drawn, keys)
             written += warehouse.write(
                 run.home, lambda lake, draws=draws, rows=rows: _insert(lake, draws, rows)
             )
@@ -119,11 +153,11 @@ def generate_lists(
     # Of all lists wanted, whichever run drew them.
     errors = Counter(
         error
-        for (_, index), error in _drawn(run, direct, keys).items()
+        for (_, index), error in _drawn(run, writer, keys).items()
         if error is not None and index < lists
     )
-    run.metrics |= direct.tally.metrics() | {
-        "engine": direct.engine_used,
+    run.metrics |= writer.tally.metrics() | {
+        "engine": writer.engine_used,
         "instances": len(chosen),
         "is_replayed": any(row["is_replayed"] for row in chosen),
         "lists_wanted": wanted,
@@ -134,17 +168,17 @@ def generate_lists(
     run.read("lake.samples.test_user_days", len(chosen))
     run.wrote("lake.eval.generated_lists", written)
     if missing:
-        run.summary.append(f"  {direct.tally.summary()}; {wanted - left:,} were there before")
+        run.summary.append(f"  {writer.tally.summary()}; {wanted - left:,} were there before")
     else:
         run.summary.append("  nothing is missing: an earlier run generated these lists")
 
 
-def sampling_key(direct: ListModel, seed: int, row: dict[str, Any]) -> str:
+def sampling_key(writer: ListModel | EbrLists, seed: int, row: dict[str, Any]) -> str:
     """What the lists of an instance were drawn from, besides the model version: same key, same
     lists."""
-    prompt = PROMPT_STYLES[direct.prompt_style](Context.from_row(row), variant=direct.variant)
+    prompt = PROMPT_STYLES[writer.prompt_style](Context.from_row(row), variant=writer.variant)
     # The instance names its lists' seeds.
-    drawn_from = [row["instance_id"], seed, asdict(direct.sampling), prompt]
+    drawn_from = [row["instance_id"], seed, asdict(writer.sampling), prompt]
     return hashlib.md5(json.dumps(drawn_from).encode()).hexdigest()
 
 
@@ -181,7 +215,7 @@ def _instances(run: jobs.Run, count: int) -> list[dict[str, Any]]:
 
 
 def _drawn(
-    run: jobs.Run, direct: ListModel, keys: dict[str, str]
+    run: jobs.Run, writer: ListModel | EbrLists, keys: dict[str, str]
 ) -> dict[tuple[str, int], str | None]:
     """How each list with its instance's key is malformed (None: it is not)."""
     con = warehouse.connect(run.home, read_only=True)
@@ -189,7 +223,7 @@ def _drawn(
         draws = con.execute(
             "SELECT instance_id, list_index, sampling_key, error FROM lake.eval.list_draws"
             " WHERE model = ? AND model_version = ?",
-            [direct.model.name, direct.model.version],
+            [writer.model.name, writer.model.version],
         ).fetchall()
     finally:
         con.close()
@@ -198,7 +232,7 @@ def _drawn(
 
 def _tables(
     run: jobs.Run,
-    direct: ListModel,
+    writer: ListModel | EbrLists,
     drawn: list[tuple[str, int, Parsed]],
     keys: dict[str, str],
 ) -> tuple[pa.Table, pa.Table]:
@@ -210,8 +244,8 @@ def _tables(
         for position, query in enumerate(found.queries, start=1)
     ]
     common = {
-        "model": direct.model.name,
-        "model_version": direct.model.version,
+        "model": writer.model.name,
+        "model_version": writer.model.version,
         "run_id": run.run_id,
     }
     return (

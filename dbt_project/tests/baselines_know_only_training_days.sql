@@ -7,14 +7,27 @@ with trained as (
         action = 'search'
         and behavior_date <= (select train_end_date from {{ ref('shop') }})
 
+),
+
+own as (
+
+    select
+        instance_id,
+        content_text as query_text,
+    from {{ ref('test_contexts') }}
+    where action = 'search'
+
 )
 
 select
-    instance_id,
-    model,
-    query_text,
+    lists.instance_id,
+    lists.model,
+    lists.query_text,
 from {{ ref('baseline_lists') }} as lists
 where
     {{ in_tested_contexts('lists.user_id', 'lists.session_date') }}
-    and model <> 'own_recent'
-    and query_text not in (select query_text from trained)
+    and lists.query_text not in (select query_text from trained)
+    and not exists (
+        select 1 from own
+        where own.instance_id = lists.instance_id and own.query_text = lists.query_text
+    )

@@ -131,13 +131,21 @@ where sessions.variant = 'think' and events.action = 'search' and events.query_i
 group by sessions.session, events.query_id;
 
 create temp table true_queries as
-select user_id, event_date as session_date, query_id
-from behaviors, shop
-where action = 'search' and event_date > train_end_date
-union
-select user_id, cast(clicked_at as date), query_id
-from candidates inner join requests using (request_id), shop
-where cast(clicked_at as date) > train_end_date;
+with occurrences as (
+    select user_id, event_date as session_date, query_id, 1 as searches, 0 as hint_clicks
+    from behaviors, shop
+    where action = 'search' and event_date > train_end_date
+    union all
+    select user_id, cast(clicked_at as date), query_id, 0, 1
+    from candidates inner join requests using (request_id), shop
+    where cast(clicked_at as date) > train_end_date
+)
+select
+    user_id, session_date, query_id,
+    sum(searches) > sum(hint_clicks) as is_searched,
+    sum(hint_clicks) > 0 as is_hint_click,
+from occurrences
+group by all;
 
 drop table texts;
 drop table events;
@@ -363,6 +371,10 @@ copy (
         select
             user_id, session_date, cast(session_date as timestamptz) as session_start_at,
             list_sort(list(query_text)) as true_queries,
+            coalesce(list_sort(list(query_text) filter (is_searched)), []) as searched_queries,
+            coalesce(
+                list_sort(list(query_text) filter (is_hint_click)), []
+            ) as hint_clicked_queries,
             coalesce(
                 list_sort(
                     list(distinct leaf_category_id) filter (leaf_category_id is not null)
@@ -385,7 +397,8 @@ copy (
         user_id || ':' || cast(session_date as varchar) as instance_id,
         user_id, session_date, session_start_at, age_band, gender, region,
         context(history, past, session_date) as behaviors,
-        true_queries, true_leaf_categories, false as is_replayed,
+        true_queries, searched_queries, hint_clicked_queries, true_leaf_categories,
+        false as is_replayed,
     from placed
     left join histories using (user_id)
     left join landing.users as users using (user_id)

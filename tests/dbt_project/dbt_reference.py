@@ -5,11 +5,13 @@ Slow, short, and sharing nothing with the SQL: times are compared as instants, d
 """
 
 import hashlib
+import math
 import random
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -430,18 +432,20 @@ class Reference:
         behaviors = self.behaviors()
         categories = self.query_categories()
         user_of = {r["request_id"]: r["user_id"] for r in self.raw["hint_requests"]}
-        true = defaultdict(set)
+        searches, clicks = defaultdict(Counter), defaultdict(Counter)
         for user, own in behaviors.items():
             for b in own:
                 if b["action"] == "search":
-                    true[user, self.day(b["occurred_at"])].add(b["content_text"])
+                    searches[user, self.day(b["occurred_at"])][b["content_text"]] += 1
         for c in self.raw["hint_candidates"]:
             # What was scored for a request that was never logged belongs to nobody.
             if c["displayed"] and c["clicked_at"] and c["request_id"] in user_of:
                 key = (user_of[c["request_id"]], self.day(c["clicked_at"]))
-                true[key].add(normalize(c["query_text"]))
+                clicks[key][normalize(c["query_text"])] += 1
         found = {}
-        for (user, day), queries in true.items():
+        for user, day in searches.keys() | clicks.keys():
+            often, clicked = searches[user, day], clicks[user, day]
+            queries = often.keys() | clicked.keys()
             if day <= self.last_train_day():
                 continue
             past = [b for b in behaviors[user] if self.day(b["occurred_at"]) < day]
@@ -453,13 +457,88 @@ class Reference:
                 **self.profile(user),
                 "behaviors": self.context(past, day),
                 "true_queries": sorted(queries),
+                "searched_queries": sorted(q for q in queries if often[q] > clicked[q]),
+                "hint_clicked_queries": sorted(clicked),
                 "true_leaf_categories": sorted(leaves),
                 "is_replayed": False,
             }
         return found
 
-    def co_click(self) -> dict[str, list[str]]:
-        """Ranked queries of the baseline by instance id; instances that get none are left out."""
+    def training_searches(self) -> list[tuple[str, str, int]]:
+        """User, query and days before the end of the training days, of every search on them."""
+        last = self.last_train_day()
+        return [
+            (user, b["content_text"], (last - self.day(b["occurred_at"])).days)
+            for user, own in self.behaviors().items()
+            for b in own
+            if b["action"] == "search" and self.day(b["occurred_at"]) <= last
+        ]
+
+    def training_queries(self) -> dict[str, tuple[int, Decimal, str]]:
+        """Searches, popularity and band by query."""
+        searches = self.training_searches()
+        counts = Counter(query for _, query, _ in searches)
+        popularity: dict[str, Decimal] = defaultdict(Decimal)
+        for _, query, age in set(searches):
+            popularity[query] += half_life(age, 7)
+        bands, before = {}, 0
+        for query in sorted(counts, key=lambda q: (-counts[q], q)):
+            share = before / counts.total()
+            bands[query] = "head" if share < 0.2 else "torso" if share < 0.8 else "tail"
+            before += counts[query]
+        return {q: (counts[q], popularity[q], bands[q]) for q in counts}
+
+    def test_true_queries(self) -> dict[tuple[str, str], tuple[bool, bool, bool, str]]:
+        """Searched, hint click, novel, band by instance and query."""
+        bands = {q: band for q, (_, _, band) in self.training_queries().items()}
+        found = {}
+        for instance, row in self.test_user_days().items():
+            known = {b["content_text"] for b in row["behaviors"] if b["action"] == "search"}
+            for query in row["true_queries"]:
+                found[instance, query] = (
+                    query in row["searched_queries"],
+                    query in row["hint_clicked_queries"],
+                    query not in known,
+                    bands.get(query, "unseen"),
+                )
+        return found
+
+    def test_instances(self) -> dict[str, tuple[int, bool]]:
+        """Behaviours and whether an item is new, by instance."""
+        last = self.last_train_day()
+        items = {
+            b["content_key"]
+            for own in self.behaviors().values()
+            for b in own
+            if b["action"] != "search" and self.day(b["occurred_at"]) <= last
+        }
+        return {
+            instance: (
+                len(row["behaviors"]),
+                any(
+                    b["action"] != "search" and b["content_key"] not in items
+                    for b in row["behaviors"]
+                ),
+            )
+            for instance, row in self.test_user_days().items()
+        }
+
+    def own_recent(self) -> dict[str, list[str]]:
+        """Ranked queries of the baseline by instance id."""
+        found = {}
+        for instance, row in self.test_user_days().items():
+            scores, latest = Counter(), {}
+            for place, b in enumerate(row["behaviors"]):
+                if b["action"] == "search":
+                    scores[b["content_text"]] += half_life(b["days_ago"], 5)
+                    latest[b["content_text"]] = place
+            if scores:
+                found[instance] = sorted(scores, key=lambda q: (-scores[q], -latest[q]))[:30]
+        return found
+
+    def co_click_scores(self) -> dict[str, tuple[dict[str, Decimal], dict[str, Decimal]]]:
+        """By instance id: what the contents of the context say for each query, and the freshness of
+        each own search."""
         contents, searches = defaultdict(set), defaultdict(set)
         for user, own in self.behaviors().items():
             for b in own:
@@ -474,13 +553,60 @@ class Reference:
                 users[key].update(q for q in searches[user_day] if "query:" + q != key)
         found = {}
         for instance, row in self.test_user_days().items():
-            scores = Counter()
-            for key in {b["content_key"] for b in row["behaviors"]}:
-                total = users[key].total()
+            ages: dict[str, Decimal] = defaultdict(Decimal)
+            for b in row["behaviors"]:
+                ages[b["content_key"]] += half_life(b["days_ago"], 7)
+            scores: dict[str, Decimal] = defaultdict(Decimal)
+            own: dict[str, Decimal] = {}
+            for key, age in ages.items():
+                freshness = twelve_decimals(math.sqrt(age))
+                if key.startswith("query:"):
+                    own[key.removeprefix("query:")] = freshness
                 likeliest = sorted(users[key].items(), key=lambda kv: (-kv[1], kv[0]))[:50]
                 for query, count in likeliest:
-                    # A share with twelve decimals, half rounded up, in whole numbers.
-                    scores[query] += (2 * count * 10**12 + total) // (2 * total)
-            if scores:
-                found[instance] = sorted(scores, key=lambda q: (-scores[q], q))[:30]
+                    share = Decimal(count) / users[key].total()
+                    scores[query] += freshness * share.quantize(_TWELVE, ROUND_HALF_UP)
+            found[instance] = (scores, own)
         return found
+
+    def co_click(self) -> dict[str, list[str]]:
+        """Ranked queries of the baseline by instance id; instances that get none are left out."""
+        return {
+            instance: sorted(scores, key=lambda q: (-scores[q], q))[:30]
+            for instance, (scores, _) in self.co_click_scores().items()
+            if scores
+        }
+
+    def popularity(self) -> dict[str, Decimal]:
+        """The share of each query of the baseline, best first."""
+        known = {q: popularity for q, (_, popularity, _) in self.training_queries().items()}
+        ranked = sorted(known, key=lambda q: (-known[q], q))[:30]
+        total = float(sum(known.values()))
+        return {q: twelve_decimals(float(known[q]) / total) for q in ranked}
+
+    def co_click_own(self) -> dict[str, list[str]]:
+        """Ranked queries of the baseline: co-click, own searches and the popular ones."""
+        popular = self.popularity()
+        found = {}
+        for instance, (scores, own) in self.co_click_scores().items():
+            votes: dict[str, Decimal] = defaultdict(Decimal)
+            for query in sorted(scores, key=lambda q: (-scores[q], q))[:30]:
+                votes[query] += scores[query]
+            for query, freshness in own.items():
+                votes[query] = scores.get(query, Decimal()) + freshness / 2
+            for query, share in popular.items():
+                votes[query] += 3 * share
+            found[instance] = sorted(votes, key=lambda q: (-votes[q], q))[:30]
+        return found
+
+
+_TWELVE = Decimal("1e-12")
+
+
+def twelve_decimals(number: float) -> Decimal:
+    return Decimal(repr(number)).quantize(_TWELVE, ROUND_HALF_UP)
+
+
+def half_life(age: int, days: int) -> Decimal:
+    """1 for what is of today, half for what is ``days`` old, with twelve decimals."""
+    return twelve_decimals(0.5 ** (age / days))

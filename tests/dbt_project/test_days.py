@@ -33,7 +33,8 @@ def tables(rows_of, home) -> dict[str, list]:
     return {
         name: sorted(map(repr, rows_of(home, f"{ROWS} {name}")))
         for name in sorted(built)
-        if name not in {"eval.generated_lists", "eval.list_draws", "eval.metrics"}
+        if name
+        not in {"eval.generated_lists", "eval.list_draws", "eval.metrics", "eval.comparisons"}
     }
 
 

@@ -110,50 +110,68 @@ def test_queries_keep_their_usual_spelling(random_shop, rows_of):
     assert shown["tent"] in {"Tent", "tent", "ＴＥＮＴ"}
 
 
-@pytest.mark.parametrize("model", ["popularity", "co_click", "own_recent"])
-def test_baselines_have_ranked_lists(random_shop, rows_of, model):
-    home, reference = random_shop
-    lists = rows_of(
+def lists_of(rows_of, home, model: str) -> dict[str, list[str]]:
+    """The lists of a baseline, best first, by instance."""
+    rows = rows_of(
         home,
         "select instance_id, list_sort(list({'p': position, 'q': query_text})) as ranked"
         f" from eval.lists where model = '{model}' and model_version = 'sql' and list_index = 0"
         " group by instance_id",
     )
-    assert lists
-    contexts = reference.test_user_days()
-    for row in lists:
+    for row in rows:
         assert [r["p"] for r in row["ranked"]] == list(range(1, len(row["ranked"]) + 1))
-        if model == "own_recent":
-            searches = [
-                b["content_text"]
-                for b in contexts[row["instance_id"]]["behaviors"]
-                if b["action"] == "search"
-            ]
-            assert [r["q"] for r in row["ranked"]] == list(dict.fromkeys(reversed(searches)))
+    return {row["instance_id"]: [r["q"] for r in row["ranked"]] for row in rows}
 
 
-def test_popularity_counts_users_of_training_days(random_shop, rows_of):
+def test_popularity_is_that_of_the_reference(random_shop, rows_of):
     home, reference = random_shop
-    users = {}
-    for user, own in reference.behaviors().items():
-        for b in own:
-            in_training = reference.day(b["occurred_at"]) <= reference.last_train_day()
-            if b["action"] == "search" and in_training:
-                users.setdefault(b["content_text"], set()).add(user)
-    expected = sorted(users, key=lambda q: (-len(users[q]), q))
-    query = "from eval.baseline_lists where model = 'popularity' order by instance_id, position"
-    found = [r["query_text"] for r in rows_of(home, query)]
-    assert found[: len(expected)] == expected
+    expected = list(reference.popularity())
+    found = lists_of(rows_of, home, "popularity")
+    assert found == dict.fromkeys(reference.test_user_days(), expected)
 
 
-def test_co_click_counts_training_days_only(random_shop, rows_of):
+@pytest.mark.parametrize("model", ["own_recent", "co_click", "co_click_own"])
+def test_baselines_are_those_of_the_reference(random_shop, rows_of, model):
     home, reference = random_shop
-    found = {}
-    query = "from eval.baseline_lists where model = 'co_click' order by instance_id, position"
-    for row in rows_of(home, query):
-        found.setdefault(row["instance_id"], []).append(row["query_text"])
+    expected = {
+        "own_recent": reference.own_recent,
+        "co_click": reference.co_click,
+        "co_click_own": reference.co_click_own,
+    }[model]()
+    found = lists_of(rows_of, home, model)
     assert len(found) > 20
-    assert found == reference.co_click()
+    assert found == expected
+
+
+def test_training_queries_are_those_of_the_reference(random_shop, rows_of):
+    home, reference = random_shop
+    found = {
+        r["query_text"]: (r["searches"], r["popularity"], r["band"])
+        for r in rows_of(home, "from eval.training_queries")
+    }
+    assert found == reference.training_queries()
+    assert {band for _, _, band in found.values()} >= {"head", "torso"}
+
+
+def test_what_evaluation_tells_apart_is_that_of_the_reference(random_shop, rows_of):
+    home, reference = random_shop
+    queries = {
+        (r["instance_id"], r["query_text"]): (
+            *(r["is_searched"], r["is_hint_click"], r["is_novel"], r["band"]),
+        )
+        for r in rows_of(home, "from eval.test_true_queries")
+    }
+    assert queries == reference.test_true_queries()
+    assert {kinds[:3] for kinds in queries.values()} >= {
+        (True, False, True),
+        (False, True, True),
+        (True, False, False),
+    }
+    instances = {
+        r["instance_id"]: (r["behaviors"], r["has_unseen_item"])
+        for r in rows_of(home, "from eval.test_instances")
+    }
+    assert instances == reference.test_instances()
 
 
 @pytest.mark.parametrize("table", ["samples_direct", "samples_ctr", "test_user_days"])

@@ -1,74 +1,39 @@
-"""The paper's metrics over test user-days (method §6), as pure functions.
+"""The paper's metrics over test user-days (method §6).
 
-A test instance is a user-day with its set of true queries. Every function takes one instance's
-first K distinct candidates and returns a number, or None where the instance does not count.
+A test instance i is a user-day with its set of true queries T_i; C_i@K are its first K distinct
+candidates, in order; cat(q) is a query's leaf category, e(q) its unit-length sentence embedding.
+Each is averaged over the instances that have a value, n of them:
+
+- ``query_hr``, Query HR@K = 1/n Σ_i |T_i ∩ C_i@K| / |T_i|, equality of normalised text;
+- ``cate_hr``, Cate HR@K = 1/n Σ_i |cat(T_i) ∩ cat(C_i@K)| / |cat(T_i)|, over the instances with a
+  true category (others are left out and counted);
+- ``sem_sim``, Sem. Sim.@K = 1/n Σ_i 1/|T_i| Σ_{t in T_i} max_{c in C_i@K} e(t)·e(c), where no
+  candidate counts as 0;
+- ``unique_cates``, Unique Cates@K = 1/n Σ_i |cat(C_i@K)|;
+- ``candidates`` = 1/n Σ_i |C_i@K|: how many distinct candidates there are of K.
+
+Of the lists as they were drawn, before merging (``K`` is 0 for them):
+
+- ``list_length``: distinct queries of a list, mean over an instance's lists, then over instances;
+  a malformed list has none;
+- ``malformed``: share of lists that break the grammar; ``malformed_<class>``: by how they do.
+
+A slice of true queries replaces T_i by those of the slice (``slices``); what does not depend on T_i
+has no such slices.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from training.evaluate.slices import INSTANCE_SLICES, QUERY_SLICES, Instance
 
-@dataclass(frozen=True)
-class Instance:
-    """One test user-day.
+CUTOFFS = (1, 3, 10, 30)
+MAX_CANDIDATES = max(CUTOFFS)
 
-    ``true_queries``: what the user searched or clicked as a hint that day (normalised text).
-    ``context_queries``: the queries in the user's context as of the start of the day.
-    """
-
-    instance_id: str
-    user_id: str
-    true_queries: frozenset[str]
-    context_queries: frozenset[str]
-    has_context: bool
-
-    @property
-    def novel_queries(self) -> frozenset[str]:
-        """True queries that are not in the user's context."""
-        return self.true_queries - self.context_queries
-
-
-def query_hit_rate(candidates: Sequence[str], true_queries: Set[str]) -> float | None:
-    """Query HR@K: share of the true queries found among the K candidates."""
-    if not true_queries:
-        return None
-    return len(true_queries & set(candidates)) / len(true_queries)
-
-
-def category_hit_rate(
-    candidates: Sequence[str], true_queries: Set[str], category: Mapping[str, str]
-) -> float | None:
-    """Cate HR@K: share of the true leaf categories found among the candidates' categories.
-
-    None (left out) where no true query has a category.
-    """
-    true = {category[q] for q in true_queries if q in category}
-    if not true:
-        return None
-    return len(true & {category[q] for q in candidates if q in category}) / len(true)
-
-
-def semantic_similarity(
-    candidates: Sequence[str], true_queries: Set[str], vector: Mapping[str, np.ndarray]
-) -> float | None:
-    """Sem. Sim.: mean over true queries of the best cosine to any of the K; no candidate gives 0.
-
-    ``vector``: unit-length embedding of every text.
-    """
-    if not true_queries:
-        return None
-    if not candidates:
-        return 0.0
-    shown = np.stack([vector[q] for q in candidates])
-    true = np.stack([vector[q] for q in sorted(true_queries)])
-    return float((true @ shown.T).max(axis=1).mean())
-
-
-def unique_categories(candidates: Sequence[str], category: Mapping[str, str]) -> float:
-    """Unique Cates: number of distinct leaf categories among the K candidates."""
-    return float(len({category[q] for q in candidates if q in category}))
+# (metric, K, slice) -> one value per instance, nan where the instance does not count.
+Values = dict[tuple[str, int, str], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -79,54 +44,79 @@ class Lookups:
     vector: Mapping[str, np.ndarray]
 
 
-METRICS = ("query_hr", "cate_hr", "sem_sim", "unique_cates")
-SLICES = ("all", "novel", "with_context", "without_context")
-
-
-def measure(instance: Instance, candidates: Sequence[str], look: Lookups) -> dict:
-    """``(metric, slice) -> number or None`` of one instance, given its first K candidates.
-
-    Slices: ``all``; ``novel`` (only the true queries that are not in the context; Unique Cates has
-    none); ``with_context`` and ``without_context`` (instances with behaviours, and without).
-    """
-    values = {}
-    for name, true in (("all", instance.true_queries), ("novel", instance.novel_queries)):
-        values["query_hr", name] = query_hit_rate(candidates, true)
-        values["cate_hr", name] = category_hit_rate(candidates, true, look.category)
-        values["sem_sim", name] = semantic_similarity(candidates, true, look.vector)
-    values["unique_cates", "all"] = unique_categories(candidates, look.category)
-    for metric in METRICS:
-        value = values[metric, "all"]
-        values[metric, "with_context"] = value if instance.has_context else None
-        values[metric, "without_context"] = None if instance.has_context else value
-    return values
-
-
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over ``instances`` with its 95% bootstrap interval over users."""
+class Drawn:
+    """An instance's lists as they were drawn: distinct queries of each (0 where malformed), and the
+    classes of the malformed ones."""
 
-    value: float
-    low: float
-    high: float
-    instances: int
+    lengths: tuple[int, ...]
+    errors: tuple[str, ...] = ()
 
 
-def bootstrap(
-    values: Sequence[float | None], users: Sequence[str], *, seed: int, resamples: int = 2000
-) -> Estimate | None:
-    """Mean of ``values`` (those not None) with a percentile interval, users drawn with replacement.
+def measure(
+    instances: Sequence[Instance], candidates: Mapping[str, Sequence[str]], look: Lookups
+) -> Values:
+    """Every metric, K and slice of one model, by instance.
 
-    A user's days are drawn together, because they are not independent. None where nothing counts.
+    ``candidates``: distinct queries by instance id, best first; an instance without any may lack.
     """
-    kept = [(v, u) for v, u in zip(values, users, strict=True) if v is not None]
-    if not kept:
-        return None
-    _, index = np.unique([u for _, u in kept], return_inverse=True)
-    sums = np.bincount(index, weights=[v for v, _ in kept])
-    counts = np.bincount(index).astype(float)
-    size = len(sums)
-    draws = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples)
-    means = (draws @ sums) / (draws @ counts)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Estimate(float(sums.sum() / counts.sum()), float(low), float(high), len(kept))
+    values: Values = {}
+    size = len(instances)
+    for position, instance in enumerate(instances):
+        found = candidates.get(instance.instance_id, ())[:MAX_CANDIDATES]
+        for key, value in _of_instance(instance, found, look).items():
+            values.setdefault(key, np.full(size, np.nan))[position] = value
+    for part, belongs in INSTANCE_SLICES.items():
+        outside = np.array([not belongs(i) for i in instances], dtype=bool)
+        for metric, k, of in list(values):
+            if of == "all":
+                values[metric, k, part] = np.where(outside, np.nan, values[metric, k, of])
+    return {key: array for key, array in values.items() if not np.isnan(array).all()}
+
+
+def measure_drawn(instances: Sequence[Instance], drawn: Mapping[str, Drawn]) -> Values:
+    """Length and faults of the lists as they were drawn; instances without a list have none."""
+    lists = [drawn.get(i.instance_id, Drawn(())) for i in instances]
+    drawn_of = np.array([len(of.lengths) or np.nan for of in lists])
+    values = {("list_length", 0, "all"): np.array([sum(of.lengths) for of in lists]) / drawn_of}
+    classes = sorted({error for of in lists for error in of.errors})
+    counted = {"malformed": [len(of.errors) for of in lists]}
+    counted |= {f"malformed_{name}": [of.errors.count(name) for of in lists] for name in classes}
+    return values | {
+        (metric, 0, "all"): np.array(counts) / drawn_of for metric, counts in counted.items()
+    }
+
+
+def _of_instance(
+    instance: Instance, found: Sequence[str], look: Lookups
+) -> dict[tuple[str, int, str], float]:
+    """All cutoffs at once: everything is decided by the rank at which it is first reached."""
+    true = [q.text for q in instance.true_queries]
+    rank_of = {query: rank for rank, query in enumerate(found)}
+    category_rank: dict[str, int] = {}
+    for rank, query in enumerate(found):
+        if query in look.category:
+            category_rank.setdefault(look.category[query], rank)
+    never = MAX_CANDIDATES
+    ranks = np.array([rank_of.get(q, never) for q in true])
+    best = np.zeros((len(true), len(found)))
+    if true and found:
+        vectors = [np.stack([look.vector[q] for q in queries]) for queries in (true, found)]
+        best = np.maximum.accumulate(vectors[0] @ vectors[1].T, axis=1)
+
+    values: dict[tuple[str, int, str], float] = {}
+    for part, belongs in QUERY_SLICES.items():
+        chosen = [n for n, query in enumerate(instance.true_queries) if belongs(query)]
+        if not chosen:
+            continue
+        categories = {look.category[true[n]] for n in chosen if true[n] in look.category}
+        reached = np.array([category_rank.get(c, never) for c in categories])
+        for k in CUTOFFS:
+            values["query_hr", k, part] = (ranks[chosen] < k).mean()
+            values["sem_sim", k, part] = best[chosen, min(k, len(found)) - 1].mean() if found else 0
+            if categories:
+                values["cate_hr", k, part] = (reached < k).mean()
+    for k in CUTOFFS:
+        values["unique_cates", k, "all"] = sum(rank < k for rank in category_rank.values())
+        values["candidates", k, "all"] = min(k, len(found))
+    return values

@@ -1,41 +1,25 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='changed',
-    meta={'day': 'session_date', 'user': 'user_id', 'fitted_on': 'training_days'}
-) }}
+{{ config(materialized='view', meta={'day': 'session_date'}) }}
 
-with contents as (
+-- Ranked by day too: a build that asks for some days then looks at no others.
 
-    select distinct
-        instance_id,
-        user_id,
-        session_date,
-        content_key,
-    from {{ ref('test_contexts') }} as contexts
-    where {{ in_changed_contexts('contexts.user_id', 'contexts.session_date', fitted_on='training_days') }}
+with scores as (
 
-),
-
-weights as (
-
-    select * from {{ ref('co_click_weights') }}
+    select * from {{ ref('co_click_scores') }}
+    where co_click > 0
 
 ),
 
 final as (
 
     select
-        contents.instance_id,
-        contents.user_id,
-        contents.session_date,
+        instance_id,
+        user_id,
+        session_date,
         cast(row_number() over (
-            partition by contents.instance_id
-            order by sum(weights.weight) desc, weights.query_text
+            partition by session_date, instance_id order by co_click desc, query_text
         ) as integer) as position,
-        weights.query_text,
-    from contents
-    inner join weights using (content_key)
-    group by contents.instance_id, contents.user_id, contents.session_date, weights.query_text
+        query_text,
+    from scores
     qualify position <= 30
 
 )

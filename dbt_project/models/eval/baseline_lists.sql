@@ -4,14 +4,20 @@
     meta={'day': 'session_date', 'user': 'user_id', 'fitted_on': 'training_days'}
 ) }}
 
--- Fitted on training days only, nothing tuned; contexts are those of the models.
+-- Fitted on training days only; contexts are those of the models. What was tried: training/LOG.md.
 with lists as (
 
-    select *, 'popularity' as model from {{ ref('baseline_popularity') }}
-    union all
-    select *, 'co_click' as model from {{ ref('baseline_co_click') }}
-    union all
-    select *, 'own_recent' as model from {{ ref('baseline_own_recent') }}
+    {% for model in ['popularity', 'co_click', 'own_recent', 'co_click_own'] %}
+    {{ 'union all' if not loop.first }}
+    select
+        instance_id,
+        user_id,
+        session_date,
+        position,
+        query_text,
+        '{{ model }}' as model,
+    from {{ ref('baseline_' ~ model) }}
+    {% endfor %}
 
 ),
 

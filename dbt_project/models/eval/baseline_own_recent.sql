@@ -1,5 +1,7 @@
 {{ config(materialized='view', meta={'day': 'session_date'}) }}
 
+-- Ranked by day too: a build that asks for some days then looks at no others.
+
 with searches as (
 
     select
@@ -7,6 +9,7 @@ with searches as (
         user_id,
         session_date,
         content_text as query_text,
+        sum({{ half_life('days_ago', 5) }}) as score,
         max(place) as latest_place,
     from {{ ref('test_contexts') }}
     where action = 'search'
@@ -21,7 +24,7 @@ final as (
         user_id,
         session_date,
         cast(row_number() over (
-            partition by instance_id order by latest_place desc
+            partition by session_date, instance_id order by score desc, latest_place desc
         ) as integer) as position,
         query_text,
     from searches

@@ -6,17 +6,23 @@ with instances as (
 
 ),
 
+shares as (
+
+    select
+        query_text,
+        popularity,
+        cast(popularity / sum(popularity) over () as decimal(18, 12)) as share,
+    from {{ ref('training_queries') }}
+
+),
+
 popular as (
 
     select
-        behaviors.content_text as query_text,
-        cast(row_number() over (
-            order by count(distinct behaviors.user_id) desc, behaviors.content_text
-        ) as integer) as position,
-    from {{ ref('behaviors') }} as behaviors
-    inner join {{ ref('shop') }} as shop on behaviors.behavior_date <= shop.train_end_date
-    where behaviors.action = 'search'
-    group by behaviors.content_text
+        query_text,
+        share,
+        cast(row_number() over (order by popularity desc, query_text) as integer) as position,
+    from shares
     qualify position <= 30
 
 ),
@@ -29,6 +35,7 @@ final as (
         instances.session_date,
         popular.position,
         popular.query_text,
+        popular.share,
     from instances
     cross join popular
 

@@ -19,6 +19,7 @@ final as (
         user_id,
         session_date,
         place,
+        behavior.days_ago,
         behavior.action,
         behavior.content_key,
         behavior.content_text,

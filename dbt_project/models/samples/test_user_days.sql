@@ -45,6 +45,12 @@ instances as (
         {{ day_start('true_queries.session_date') }} as predicted_at,
         shop.is_replayed,
         {{ list_distinct_sorted('true_queries.query_text') }} as true_queries,
+        {{ list_distinct_sorted(
+            'case when true_queries.is_searched then true_queries.query_text end'
+        ) }} as searched_queries,
+        {{ list_distinct_sorted(
+            'case when true_queries.is_hint_click then true_queries.query_text end'
+        ) }} as hint_clicked_queries,
         {{ list_distinct_sorted('categories.leaf_category_id') }} as true_leaf_categories,
     from true_queries
     cross join shop
@@ -86,6 +92,8 @@ final as (
             if is_partial() else known }} as {{ column }},
         {% endfor %}
         instances.true_queries,
+        instances.searched_queries,
+        instances.hint_clicked_queries,
         instances.true_leaf_categories,
         instances.is_replayed,
     from instances

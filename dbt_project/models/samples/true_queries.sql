@@ -15,6 +15,8 @@ searched as (
         user_id,
         behavior_date as session_date,
         content_text as query_text,
+        1 as searches,
+        0 as hint_clicks,
     from {{ ref('behaviors') }}
     where action = 'search' and {{ in_changed_days('behavior_date') }}
 
@@ -26,6 +28,8 @@ clicked as (
         requests.user_id,
         {{ shop_date('candidates.clicked_at') }} as session_date,
         candidates.query_text,
+        0 as searches,
+        1 as hint_clicks,
     from {{ ref('candidates') }} as candidates
     inner join {{ ref('requests') }} as requests using (request_id, request_date)
     where
@@ -36,11 +40,18 @@ clicked as (
 
 ),
 
+-- Every click on a hint starts a search of it; who searched more often did so unprompted too.
 final as (
 
-    select queries.*
-    from (select * from searched union select * from clicked) as queries
+    select
+        queries.user_id,
+        queries.session_date,
+        queries.query_text,
+        sum(queries.searches) > sum(queries.hint_clicks) as is_searched,
+        sum(queries.hint_clicks) > 0 as is_hint_click,
+    from (select * from searched union all select * from clicked) as queries
     inner join shop on queries.session_date > shop.train_end_date
+    group by queries.user_id, queries.session_date, queries.query_text
 
 )
 

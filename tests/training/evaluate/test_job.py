@@ -27,9 +27,24 @@ def shop(home, monkeypatch):
                 'u' || i AS user_id,
                 TIMESTAMPTZ '2026-03-05 00:00:00+00' AS session_start_at,
                 ['rare ' || i] AS true_queries,
-                [{'action': 'search', 'content_text': 'rope'}] AS behaviors,
                 true AS is_replayed
             FROM range(6) AS t (i)
+            """
+        )
+        con.execute(
+            """
+            CREATE VIEW lake.eval.test_instances AS
+            SELECT instance_id, user_id, 1 AS behaviors, false AS has_unseen_item, is_replayed
+            FROM lake.samples.test_user_days
+            """
+        )
+        con.execute(
+            """
+            CREATE VIEW lake.eval.test_true_queries AS
+            SELECT
+                instance_id, unnest(true_queries) AS query_text, true AS is_searched,
+                false AS is_hint_click, true AS is_novel, 'unseen' AS band
+            FROM lake.samples.test_user_days
             """
         )
         con.execute(
@@ -48,45 +63,98 @@ def shop(home, monkeypatch):
             """
         )
         con.execute("CREATE VIEW lake.eval.lists AS SELECT * FROM lake.eval.all_lists")
+        con.execute(
+            """
+            INSERT INTO lake.eval.list_draws
+            SELECT instance_id, model, model_version, list_index, 'key', NULL, 'run-of-lists'
+            FROM lake.eval.all_lists WHERE model = 'direct'
+            """
+        )
+        con.execute(
+            """
+            INSERT INTO lake.meta.runs (run_id, job, parameters, metrics) VALUES (
+                'run-of-lists', 'generate lists',
+                '{"seed": 5, "temperature": 1.0, "top_k": 100}', '{"engine": "vllm"}'
+            )
+            """
+        )
 
     warehouse.write(home, build)
     for version in VERSIONS:
-        folder = home.models / "direct" / version
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text("{}")
+        publish(home, "direct", version)
     monkeypatch.setattr(job, "_have_lists_generated", lambda *_: None)
     monkeypatch.setattr(embeddings, "embed", lambda texts, **_: np.eye(len(texts), dtype="f4"))
     return home
 
 
-def evaluate(*models: str) -> str:
-    options = [part for model in models for part in ("--model", model)]
-    result = CliRunner().invoke(
-        main, ["evaluate", "--instances", "2", "--lists", "1", *options], catch_exceptions=False
-    )
-    assert result.exit_code == 0, result.output
-    return result.stdout
+def publish(home, name: str, version: str, **manifest) -> None:
+    folder = home.models / name / version
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def evaluate(*models: str, options: tuple[str, ...] = (), code: int = 0) -> str:
+    options = (*(part for model in models for part in ("--model", model)), *options)
+    result = CliRunner().invoke(main, ["evaluate", "--instances", "2", "--lists", "1", *options])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.output
+
+
+def write_lists(home, name: str, version: str, query: str) -> None:
+    """A model whose every list is ``query``; user u3's list is malformed."""
+
+    def insert(con):
+        con.execute(
+            "INSERT INTO lake.eval.all_lists SELECT instance_id, ?, ?, 0, 1, ?"
+            " FROM lake.samples.test_user_days WHERE user_id <> 'u3'",
+            [name, version, query],
+        )
+        con.execute(
+            "INSERT INTO lake.eval.list_draws SELECT instance_id, ?, ?, 0, 'key',"
+            " if(user_id = 'u3', 'truncated', NULL), 'run-of-lists'"
+            " FROM lake.samples.test_user_days",
+            [name, version],
+        )
+
+    warehouse.write(home, insert)
+
+
+def rows_down(page: str) -> list[str]:
+    """The first column of the first table."""
+    lines = page.split("\n\n")[0].splitlines()[4:]
+    return [line.split()[0] for line in lines]
 
 
 def test_measured_again_the_metrics_are_replaced(shop, rows_of):
     figures = "SELECT * EXCLUDE run_id FROM eval.metrics ORDER BY ALL"
+    compared = "SELECT * EXCLUDE run_id FROM eval.comparisons ORDER BY ALL"
     evaluate("direct")
-    first = rows_of(shop, figures)
+    first, pairs = rows_of(shop, figures), rows_of(shop, compared)
     assert {r["model"] for r in first} >= {"direct", "popularity"}
+    assert ("co_click", "direct") in {(r["model"], r["other_model"]) for r in pairs}
     evaluate("direct")
     assert rows_of(shop, figures) == first
+    assert rows_of(shop, compared) == pairs
     evaluate(f"direct@{VERSIONS[0]}")
     versions = {r["model_version"] for r in rows_of(shop, figures)}
     assert versions == {"sql", *VERSIONS}, "another version's figures stay"
+    others = {r["other_version"] for r in rows_of(shop, compared)}
+    assert others == {"sql", *VERSIONS}, "and its comparisons"
+
+
+def test_every_figure_names_its_run(shop, rows_of):
+    evaluate("direct")
+    (run,) = rows_of(shop, "SELECT run_id FROM meta.runs WHERE job = 'evaluate'")
+    for table in ("metrics", "comparisons"):
+        assert rows_of(shop, f"SELECT DISTINCT run_id FROM eval.{table}") == [run]
 
 
 def test_two_versions_of_a_model_are_told_apart(shop, rows_of):
     page = evaluate(*(f"direct@{v}" for v in VERSIONS), "direct")
-    header = page.splitlines()[0].split()
-    assert header == [*job.BASELINES, "direct@aaa111", "direct@bbb222"]
+    assert rows_down(page) == [*job.BASELINES, "direct@aaa111", "direct@bbb222"]
     (row,) = rows_of(shop, "SELECT parameters FROM meta.runs WHERE job = 'evaluate'")
     assert json.loads(row["parameters"])["models"] == [f"direct@{v}" for v in VERSIONS]
-    assert evaluate("direct").splitlines()[0].split()[-1] == "direct"
+    assert rows_down(evaluate("direct"))[-1] == "direct"
 
 
 def test_a_report_says_that_requests_are_replayed(shop):
@@ -97,6 +165,16 @@ def test_a_report_says_that_requests_are_replayed(shop):
         shop, lambda con: con.execute("UPDATE lake.samples.test_user_days SET is_replayed = false")
     )
     assert "replayed" not in evaluate("direct")
+
+
+def test_the_foot_says_how_lists_were_made(shop):
+    write_lists(shop, "direct", "late", "tent")
+    publish(shop, "direct", "late")
+    page = evaluate("direct@late", options=("--instances", "6"))
+    assert "direct@late: 1 list an instance; 1 of 6 malformed (1 truncated)." in page
+    assert "by run run-of-lists: lists 6, seed 5, temperature 1.0, top-k 100, engine vllm" in page
+    (run,) = (line for line in page.splitlines() if line.startswith("Run "))
+    assert "lake snapshot" in run and "seed 0" in run
 
 
 def test_true_queries_of_all_user_days_are_placed(shop, rows_of):
@@ -141,21 +219,77 @@ def test_as_of_an_old_state_with_lists_that_came_later(shop, rows_of):
     warehouse.write(shop, move_on)
     evaluate("direct")
     assert [r["value"] for r in rows_of(shop, metrics)] == [0.0, 1.0]
-    result = CliRunner().invoke(
-        main, ["evaluate", "--instances", "2", "--lists", "1", "--as-of", old["run_id"]]
-    )
-    assert result.exit_code == 0, result.output
-    (line,) = [row for row in result.stdout.splitlines() if row.startswith("Query HR@1 ")]
-    figures = [figure for figure in line.split() if "[" not in figure and "]" not in figure]
-    assert (figures[2], figures[-1]) == ("0.000", "1.000"), "popularity, direct"
+    page = evaluate(options=("--as-of", old["run_id"]))
+    found = {line.split()[0]: line.split()[1] for line in page.split("\n\n")[0].splitlines()[4:]}
+    assert (found["popularity"], found["direct"]) == (".000", "1.000")
     # What is stored is about the present.
     assert [r["value"] for r in rows_of(shop, metrics)] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(("end", "is_refused"), [("05T00:00:00", False), ("05T00:00:01", True)])
 def test_a_model_is_not_measured_on_days_it_has_seen(shop, end, is_refused):
-    manifest = {"train_end_at": f"2026-03-{end}+00:00"}
-    (shop.models / "direct" / VERSIONS[1] / "manifest.json").write_text(json.dumps(manifest))
-    result = CliRunner().invoke(main, ["evaluate", "--instances", "2", "--lists", "1"])
-    assert ("was trained on days until 2026-03-05T00:00:01+00:00" in result.output) == is_refused
-    assert result.exit_code == is_refused
+    publish(shop, "direct", VERSIONS[1], train_end_at=f"2026-03-{end}+00:00")
+    page = evaluate(code=int(is_refused))
+    assert ("was trained on days until 2026-03-05T00:00:01+00:00" in page) == is_refused
+
+
+def test_two_models_are_compared(shop):
+    for name in ("one", "other"):
+        publish(shop, name, "v1")
+    write_lists(shop, "one", "v1", "rare 0")
+    write_lists(shop, "other", "v1", "tent")
+    page = evaluate(options=("--instances", "6", "--compare", "one", "other"))
+    assert rows_down(page) == [*job.BASELINES, "one", "other"], "no direct where others are named"
+    block = page[page.index("one minus other") :].split("\n\n")[0].splitlines()
+    (line,) = (line for line in block if line.startswith("Query HR@10 "))
+    # u0 of six finds it: 1/6. Without u0 a resample differs by nothing.
+    assert line.split()[2] == "+.167"
+    turned = evaluate(options=("--instances", "6", "--compare", "popularity", "one"))
+    assert "Query HR@10                  -.167" in turned
+
+
+def test_the_papers_rows_are_found_by_name_manifest_and_option(shop):
+    publish(shop, "direct_sft", "v1")
+    publish(shop, "mine", "v1", variant="think", objective="il_sft")
+    publish(shop, "other", "v1")
+    publish(shop, "ebr", "v1", kind="ebr")
+    for name in ("direct_sft", "mine", "other", "ebr"):
+        write_lists(shop, name, "v1", "rare 0")
+    models = ("direct_sft", "mine", "other", "ebr")
+    page = evaluate(*models, options=("--row", "direct_il_sft=other"))
+    block = page[page.index("Table 1 of the paper") :].split("\n\n")[0].splitlines()
+    run = [line.split("  ")[0] for line in block if "[" in line]
+    assert run == ["EBR", "Direct SFT", "Direct IL-SFT (other)", "Think IL-SFT (mine)"]
+    assert sum("not run" in line for line in block) == 6
+    ladder = page[page.index("Table 2 of the paper") :].split("\n\n")[0]
+    assert "+ reasoning (mine)" in ladder and ".000 [.000 .000]" in ladder
+    (path,) = shop.reports.glob("*.md")
+    assert "| Think IL-SFT (mine) |" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--row", "think=direct"), "expected ROW=NAME, ROW one of ebr, zero_shot"),
+        (("--row", "think_sft=nobody"), "'nobody' is not evaluated; there are: direct"),
+        (("--compare", "direct", "nobody"), "no model 'nobody'"),
+        (("--zero-shot", "nobody"), "no model 'nobody'"),
+    ],
+)
+def test_refusals(shop, options, message):
+    assert message in evaluate(options=options, code=1)
+
+
+def test_missing_lists_are_asked_for_alike(shop, monkeypatch):
+    """Every model by one command each, with the same numbers; zero-shot where that was asked."""
+    calls = []
+    monkeypatch.setattr(
+        job,
+        "_have_lists_generated",
+        lambda home, reference, options: calls.append((reference, options)),
+    )
+    publish(shop, "base", "v1")
+    evaluate("direct", options=("--zero-shot", "base", "--seed", "3"))
+    assert [reference for reference, _ in calls] == [f"direct@{VERSIONS[1]}", "base@v1"]
+    same = ["--instances", "2", "--lists", "1", "--seed", "3"]
+    assert [options for _, options in calls] == [same, [*same, "--zero-shot"]]

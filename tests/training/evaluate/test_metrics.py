@@ -1,20 +1,12 @@
-"""The metrics, on instances small enough to check by eye."""
+"""The metrics: on instances small enough to check by eye, and against a naive reference."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluate.metrics import (
-    Instance,
-    Lookups,
-    bootstrap,
-    category_hit_rate,
-    measure,
-    query_hit_rate,
-    semantic_similarity,
-    unique_categories,
-)
+from training.evaluate.metrics import CUTOFFS, Drawn, Lookups, measure, measure_drawn
+from training.evaluate.slices import INSTANCE_SLICES, QUERY_SLICES, Instance, TrueQuery
 
 CATEGORY = {"red shoes": "shoes", "blue shoes": "shoes", "desk lamp": "lamps", "tv": "tvs"}
 VECTOR = {
@@ -22,98 +14,183 @@ VECTOR = {
     "blue shoes": np.array([0.8, 0.6]),
     "desk lamp": np.array([0.0, 1.0]),
     "tv": np.array([-1.0, 0.0]),
+    "never placed": np.array([0.6, 0.8]),
 }
+LOOK = Lookups(CATEGORY, VECTOR)
+
+
+def instance(*true: str | TrueQuery, **options) -> Instance:
+    queries = tuple(q if isinstance(q, TrueQuery) else TrueQuery(q) for q in true)
+    return Instance("u:2026-01-01", "u", queries, **options)
+
+
+def value(one: Instance, candidates: list[str], metric: str, k: int = 30, part: str = "all"):
+    """One figure of one instance, None where it does not count."""
+    column = measure([one], {one.instance_id: candidates}, LOOK).get((metric, k, part))
+    return None if column is None or np.isnan(column[0]) else column[0]
 
 
 def test_query_hit_rate_is_the_share_of_true_queries_found():
-    assert query_hit_rate(["tv", "red shoes"], {"red shoes", "desk lamp"}) == 0.5
-    assert query_hit_rate([], {"red shoes"}) == 0.0
-    assert query_hit_rate(["tv"], set()) is None
+    two = instance("red shoes", "desk lamp")
+    assert value(two, ["tv", "red shoes"], "query_hr") == 0.5
+    assert value(two, ["tv", "red shoes"], "query_hr", k=1) == 0.0
+    assert value(instance("red shoes"), [], "query_hr") == 0.0
 
 
 def test_category_hit_rate_counts_leaf_categories_once():
-    true = {"red shoes", "blue shoes", "desk lamp"}  # two categories
-    assert category_hit_rate(["blue shoes"], true, CATEGORY) == 0.5
-    assert category_hit_rate(["blue shoes", "desk lamp", "tv"], true, CATEGORY) == 1.0
+    three = instance("red shoes", "blue shoes", "desk lamp")  # two categories
+    assert value(three, ["blue shoes"], "cate_hr") == 0.5
+    assert value(three, ["blue shoes", "desk lamp", "tv"], "cate_hr") == 1.0
 
 
 def test_an_instance_without_a_true_category_is_left_out():
-    assert category_hit_rate(["tv"], {"never placed"}, CATEGORY) is None
+    assert value(instance("never placed"), ["tv"], "cate_hr") is None
+    assert value(instance("never placed"), ["tv"], "query_hr") == 0.0
 
 
 def test_semantic_similarity_takes_the_best_candidate_for_each_true_query():
     # red shoes: best is blue shoes, 0.8; desk lamp: best is blue shoes, 0.6.
-    value = semantic_similarity(["blue shoes", "tv"], {"red shoes", "desk lamp"}, VECTOR)
-    assert value == pytest.approx((0.8 + 0.6) / 2)
-    assert semantic_similarity([], {"tv"}, VECTOR) == 0.0
+    two = instance("red shoes", "desk lamp")
+    assert value(two, ["blue shoes", "tv"], "sem_sim") == pytest.approx((0.8 + 0.6) / 2)
+    assert value(two, ["tv", "blue shoes"], "sem_sim", k=1) == pytest.approx((-1.0 + 0.0) / 2)
+    assert value(instance("tv"), [], "sem_sim") == 0.0
 
 
 def test_unique_categories_ignores_queries_without_one():
-    assert unique_categories(["red shoes", "blue shoes", "tv", "unknown"], CATEGORY) == 2.0
+    one = instance("tv")
+    assert value(one, ["red shoes", "blue shoes", "tv", "never placed"], "unique_cates") == 2.0
+    assert value(one, ["red shoes", "blue shoes", "tv"], "unique_cates", k=1) == 1.0
+    assert value(one, ["red shoes", "tv"], "candidates") == 2.0
 
 
-def test_novel_slices_look_only_at_queries_outside_the_context():
-    instance = Instance(
-        "u:2026-01-01", "u", frozenset({"red shoes", "tv"}), frozenset({"red shoes"}), True
-    )
-    values = measure(instance, ["red shoes"], Lookups(CATEGORY, VECTOR))
-    assert values["query_hr", "all"] == 0.5
-    assert values["query_hr", "novel"] == 0.0
-    assert values["cate_hr", "novel"] == 0.0
-    assert values["query_hr", "with_context"] == 0.5
-    assert values["query_hr", "without_context"] is None
+def test_a_slice_looks_only_at_its_true_queries():
+    true = [
+        TrueQuery("red shoes", is_novel=False, band="head"),
+        TrueQuery("desk lamp", is_searched=False, is_hint_click=True, band="tail"),
+        TrueQuery("tv", band="unseen"),
+    ]
+    one = instance(*true)
+    found = ["red shoes", "desk lamp"]
+    expected = {"all": 2 / 3, "novel": 1 / 2, "searched": 1 / 2, "hint_clicks": 1.0}
+    expected |= {"head": 1.0, "torso": None, "tail": 1.0, "unseen_query": 0.0}
+    assert {part: value(one, found, "query_hr", part=part) for part in expected} == expected
+    assert value(one, found, "cate_hr", part="unseen_query") == 0.0
+    assert value(one, found, "unique_cates", part="novel") is None, "no matter of true queries"
 
 
 def test_nothing_novel_is_left_out_rather_than_counted_as_a_miss():
-    instance = Instance("u:d", "u", frozenset({"tv"}), frozenset({"tv"}), True)
-    values = measure(instance, ["tv"], Lookups(CATEGORY, VECTOR))
-    assert values["query_hr", "novel"] is None
+    assert (
+        value(instance(TrueQuery("tv", is_novel=False)), ["tv"], "query_hr", part="novel") is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("behaviors", "slices"),
+    [
+        (0, {"without_context"}),
+        (1, {"with_context", "context_1_3"}),
+        (3, {"with_context", "context_1_3"}),
+        (4, {"with_context", "context_4_plus"}),
+    ],
+)
+def test_slices_by_behaviours(behaviors, slices):
+    one = instance("tv", behaviors=behaviors)
+    found = {part for part in INSTANCE_SLICES if value(one, ["tv"], "query_hr", part=part) == 1.0}
+    assert found == slices
+    assert value(instance("tv", has_unseen_item=True), ["tv"], "query_hr", part="unseen_item") == 1
+
+
+def test_lists_as_drawn():
+    """Two lists with 3 and 1 queries and a truncated one; an instance that was never drawn."""
+    one, two = instance("tv"), Instance("v:2026-01-01", "v", (TrueQuery("tv"),))
+    values = measure_drawn([one, two], {one.instance_id: Drawn((3, 1, 0), ("truncated",))})
+    assert values["list_length", 0, "all"][0] == pytest.approx(4 / 3)
+    assert values["malformed", 0, "all"][0] == pytest.approx(1 / 3)
+    assert values["malformed_truncated", 0, "all"][0] == pytest.approx(1 / 3)
+    assert np.isnan(values["list_length", 0, "all"][1])
+
+
+QUERIES = st.sampled_from(sorted(VECTOR))
+CANDIDATES = st.lists(QUERIES, unique=True)
+TRUE_QUERIES = st.builds(
+    TrueQuery,
+    QUERIES,
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["head", "torso", "tail", "unseen"]),
+)
+INSTANCES = st.builds(
+    lambda number, true, behaviors, new: Instance(
+        f"u{number}:d", f"u{number}", tuple(true), behaviors, new
+    ),
+    st.integers(0, 99),
+    st.lists(TRUE_QUERIES, min_size=1, max_size=4, unique_by=lambda q: q.text),
+    st.integers(0, 6),
+    st.booleans(),
+)
+
+
+def naive(one: Instance, shown: list[str], metric: str, part: str) -> float | None:
+    """The definitions, word by word, for one instance and its K candidates."""
+    if part in INSTANCE_SLICES and not INSTANCE_SLICES[part](one):
+        return None
+    true = [q.text for q in one.true_queries if part in INSTANCE_SLICES or QUERY_SLICES[part](q)]
+    categories = {CATEGORY[q] for q in shown if q in CATEGORY}
+    if metric == "unique_cates":
+        return len(categories) if part in INSTANCE_SLICES or part == "all" else None
+    if metric == "candidates":
+        return len(shown) if part in INSTANCE_SLICES or part == "all" else None
+    if not true:
+        return None
+    if metric == "query_hr":
+        return sum(q in shown for q in true) / len(true)
+    if metric == "cate_hr":
+        wanted = {CATEGORY[q] for q in true if q in CATEGORY}
+        return len(wanted & categories) / len(wanted) if wanted else None
+    best = [max((float(VECTOR[q] @ VECTOR[c]) for c in shown), default=0.0) for q in true]
+    return sum(best) / len(best)
 
 
 @given(
-    st.lists(st.sampled_from(sorted(CATEGORY)), unique=True),
-    st.sets(st.sampled_from(sorted(CATEGORY)), min_size=1),
+    st.lists(
+        st.tuples(INSTANCES, CANDIDATES),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda x: x[0].instance_id,
+    )
 )
-def test_no_metric_falls_when_more_candidates_are_looked_at(candidates, true):
-    instance = Instance("u:d", "u", frozenset(true), frozenset(), False)
-    look = Lookups(CATEGORY, VECTOR)
-    for k in range(1, len(candidates)):
-        fewer, more = measure(instance, candidates[:k], look), measure(instance, candidates, look)
-        for key in fewer:
-            if fewer[key] is not None:
-                assert more[key] >= fewer[key] - 1e-12
+def test_all_figures_are_those_of_the_definitions(drawn):
+    values = measure([one for one, _ in drawn], {i.instance_id: c for i, c in drawn}, LOOK)
+    for metric in ("query_hr", "cate_hr", "sem_sim", "unique_cates", "candidates"):
+        for k in CUTOFFS:
+            for part in [*QUERY_SLICES, *INSTANCE_SLICES]:
+                expected = [naive(one, found[:k], metric, part) for one, found in drawn]
+                column = values.get((metric, k, part))
+                if column is None:
+                    assert expected == [None] * len(drawn), (metric, k, part)
+                    continue
+                got = [None if np.isnan(x) else x for x in column]
+                assert [g is None for g in got] == [e is None for e in expected], (metric, k, part)
+                assert got == pytest.approx(expected), (metric, k, part)
 
 
-def test_bootstrap_covers_the_mean_about_as_often_as_it_says():
-    """Known truth: user means are Bernoulli(0.3); 95% intervals should cover it most of the time.
-
-    200 repetitions, standard error of the coverage 1.5 points; below 0.88 would be wrong.
-    """
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(200):
-        users = [f"u{i}" for i in range(150) for _ in range(2)]
-        values = list(np.repeat((rng.random(150) < 0.3).astype(float), 2))
-        estimate = bootstrap(values, users, seed=1, resamples=400)
-        covered += estimate.low <= 0.3 <= estimate.high
-    assert 0.88 <= covered / 200 <= 1.0
-
-
-def test_bootstrap_draws_users_not_rows():
-    """The same values by one row a user, and by ten equal rows a user: equal intervals.
-
-    Drawing rows would make the second about three times too narrow.
-    """
-    rng = np.random.default_rng(3)
-    per_user = list((rng.random(100) < 0.5).astype(float))
-    users = [f"u{i:03}" for i in range(100)]
-    one = bootstrap(per_user, users, seed=7)
-    ten = bootstrap(per_user * 10, users * 10, seed=7)
-    assert (one.low, one.high) == (ten.low, ten.high)
-    assert (one.instances, ten.instances) == (100, 1000)
+@given(INSTANCES, CANDIDATES)
+def test_bands_and_contexts_are_partitions(one, found):
+    """True queries, and those found, add up over the bands; every context is of one size."""
+    bands = ("head", "torso", "tail", "unseen_query")
+    sizes = [sum(map(QUERY_SLICES[band], one.true_queries)) for band in bands]
+    assert sum(sizes) == len(one.true_queries)
+    rates = [value(one, found, "query_hr", part=band) for band in bands]
+    hits = sum((rate or 0) * size for rate, size in zip(rates, sizes, strict=True))
+    assert hits == pytest.approx(value(one, found, "query_hr") * len(one.true_queries))
+    contexts = ("without_context", "context_1_3", "context_4_plus")
+    assert sum(INSTANCE_SLICES[part](one) for part in contexts) == 1
+    assert INSTANCE_SLICES["with_context"](one) == (one.behaviors > 0)
 
 
-def test_bootstrap_skips_instances_that_do_not_count():
-    estimate = bootstrap([1.0, None, 0.0], ["a", "b", "c"], seed=0)
-    assert (estimate.value, estimate.instances) == (0.5, 2)
-    assert bootstrap([None], ["a"], seed=0) is None
+@given(INSTANCES, CANDIDATES.filter(len))
+def test_no_metric_falls_when_more_candidates_are_looked_at(one, found):
+    for metric in ("query_hr", "cate_hr", "sem_sim", "unique_cates", "candidates"):
+        rising = [value(one, found, metric, k) for k in CUTOFFS]
+        assert rising[0] is None or rising == sorted(rising)

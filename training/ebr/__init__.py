@@ -1,0 +1,1 @@
+"""Embedding-based retrieval: a two-tower model and its index (the paper's EBR baseline)."""

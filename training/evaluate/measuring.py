@@ -1,0 +1,97 @@
+"""From lists to figures: metrics, intervals and comparisons of all models at once."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from aigq import embeddings, jobs, warehouse
+from aigq.neighbors import store_neighbors
+from training.evaluate import data, metrics
+from training.evaluate.bootstrap import UserBootstrap
+from training.evaluate.data import Judged, Lists
+from training.evaluate.metrics import Lookups
+from training.evaluate.result import Result
+
+
+def evaluate(
+    run: jobs.Run,
+    judged: Sequence[Judged],
+    *,
+    instances: int,
+    lists: int,
+    seed: int,
+    rows: Mapping[str, Judged] | None = None,
+    asked: Sequence[tuple[Judged, Judged]] = (),
+) -> Result:
+    """Measure each of ``judged`` on the first ``instances`` test user-days.
+
+    Instances, baselines and categories are read as of the run's snapshot; the models' lists, which
+    may have been generated long after it, as of the run's beginning.
+    """
+    con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
+    lists_con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_begun)
+    try:
+        chosen, is_replayed = data.load_instances(con, instances)
+        true_queries = data.load_true_queries(con)
+        ids = [i.instance_id for i in chosen]
+        found = {
+            j: data.load_lists(con if j.is_baseline else lists_con, ids, j, lists) for j in judged
+        }
+        category = data.placed_by_clicks(con)
+    finally:
+        con.close()
+        lists_con.close()
+    run.read("lake.samples.test_user_days", len(chosen))
+    run.read("lake.eval.lists", sum(len(c) for of in found.values() for c in of.ranked.values()))
+    look = _look_up(run, true_queries, found, category)
+    values = {
+        j: metrics.measure(chosen, of.ranked, look) | metrics.measure_drawn(chosen, of.drawn)
+        for j, of in found.items()
+    }
+    resampled = UserBootstrap([i.user_id for i in chosen], seed=seed)
+    return Result(
+        estimates={j: resampled.estimate(of) for j, of in values.items()},
+        comparisons={
+            (one, other): resampled.compare(values[one], values[other])
+            for one, other in combinations(judged, 2)
+        },
+        lists=found,
+        instances=len(chosen),
+        without_category=sum(
+            not any(q.text in look.category for q in i.true_queries) for i in chosen
+        ),
+        is_replayed=is_replayed,
+        rows=dict(rows or {}),
+        asked=asked,
+    )
+
+
+def _look_up(
+    run: jobs.Run, true_queries: set[str], lists: Mapping[Judged, Lists], category: dict[str, str]
+) -> Lookups:
+    """Embeddings of all texts at hand, and a category for those that no click has placed.
+
+    With the ``true_queries`` of every test user-day, so that the next dbt build finds the true
+    categories of all of them, not only of those that were measured.
+    """
+    texts = true_queries | data.texts_of(lists)
+    unplaced = sorted(texts - category.keys())
+    placed = sorted(category)
+    everything = sorted(texts | category.keys())
+    vectors = dict(
+        zip(everything, embeddings.embed(everything, progress="embed queries"), strict=True)
+    )
+    if unplaced and placed:
+        of_unplaced, of_placed = (np.stack([vectors[q] for q in qs]) for qs in (unplaced, placed))
+        store_neighbors(run, unplaced, of_unplaced, placed, of_placed)
+        run.wrote("lake.items.query_neighbors", len(unplaced))
+    con = warehouse.connect(run.home, read_only=True)
+    try:
+        neighbors = con.execute(
+            "SELECT query_text, neighbor_text FROM lake.items.query_neighbors WHERE run_id = ?",
+            [run.run_id],
+        ).fetchall()
+    finally:
+        con.close()
+    return Lookups(category | {q: category[n] for q, n in neighbors if q not in category}, vectors)
