@@ -3,13 +3,14 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow bench lint lock
+.PHONY: help install demo ladder test test-slow bench lint lock
 
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:
 	@echo "make demo       the whole loop on a made-up shop: log, lake, model, lists, hints, evaluation"
+	@echo "make ladder     every model and baseline, trained and judged on one made-up shop, in data/ladder"
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that take longer than a minute each"
 	@echo "make bench      times of the sample warehouse beside its peers (PAGE_VIEWS=0.1 million; 0.1,0.3,1,3)"
@@ -23,6 +24,9 @@ install: .venv/.installed
 
 demo: install
 	@python -m aigq.demo
+
+ladder: install
+	@AIGQ_HOME=$${AIGQ_HOME:-data/ladder} python -m aigq.ladder
 
 test: install
 	@python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup

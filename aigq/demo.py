@@ -4,31 +4,18 @@ Run again after an interruption, it goes on: every step is safe to repeat, and m
 already trained are not trained again.
 """
 
-import os
-import shlex
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import click
 
-from aigq import models, warehouse
-from aigq.settings import PROJECT_ROOT, Home, UserError
-from aigq.tables import RAW_TABLES
-
-_MARK = ".demo"
+from aigq import warehouse
+from aigq.settings import Home, UserError
+from aigq.steps import run_steps, unless_published
 
 
 def main() -> None:
     home = Home.from_environment()
-    _only_a_demo_home(home)
-    started = time.monotonic()
-    for number, (title, commands) in enumerate(_steps(home), start=1):
-        click.secho(f"\n== {number}. {title}", bold=True)
-        for command in commands() if callable(commands) else commands:
-            _run(command)
-    click.secho(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes.", bold=True)
+    run_steps(home, "demo", _steps(home))
     click.echo(
         f"The shop is in {home.root}; README.md explains what was seen and what to try next."
     )
@@ -42,11 +29,11 @@ def _steps(home: Home):
     yield "Feast serves the features", lambda: _feast(home)
     yield (
         "A small language model learns the shop's own text",
-        lambda: _train(home, "base", ["aigq", "train", "base", "--recipe", "tiny"]),
+        lambda: unless_published(home, "base", ["aigq", "train", "base", "--recipe", "tiny"]),
     )
     yield (
         "List SFT: from behaviours to ordered queries",
-        lambda: _train(home, "direct", ["aigq", "train", "sft", "--variant", "direct"]),
+        lambda: unless_published(home, "direct", ["aigq", "train", "sft", "--variant", "direct"]),
     )
     yield "vLLM writes a list for every user", [["aigq", "generate", "u2q", "--all"]]
     yield "Hints for three users", lambda: [["aigq", "hints", u] for u in _three_users(home)]
@@ -66,14 +53,6 @@ def _feast(home: Home) -> list[list[str]]:
     feast = features.feast_command(home)
     # From long ago: profiles carry the day their users registered.
     return [[*feast, "apply"], [*feast, "materialize", "2000-01-01T00:00:00", end]]
-
-
-def _train(home: Home, name: str, command: list[str]) -> list[list[str]]:
-    found = models.versions(home, name)
-    if found:
-        click.echo(f"model {name!r} is there already: {found[-1].path} (remove it to train again)")
-        return []
-    return [command]
 
 
 def _three_users(home: Home) -> list[str]:
@@ -98,43 +77,6 @@ def _three_users(home: Home) -> list[str]:
     ).fetchall()
     con.close()
     return [user for (user,) in rows]
-
-
-def _only_a_demo_home(home: Home) -> None:
-    """Refuse to pour a made-up shop into a real one's lake."""
-    mark = home.root / _MARK
-    if home.catalog.exists() and not mark.exists() and _has_rows(home):
-        raise UserError(
-            f"{home.root} holds a shop that is not the demo's; run AIGQ_HOME=elsewhere make demo"
-        )
-    home.root.mkdir(parents=True, exist_ok=True)
-    mark.touch()
-
-
-def _has_rows(home: Home) -> bool:
-    """Whether anything was ingested: any dbt or aigq command creates an empty lake."""
-    con = warehouse.connect(home, read_only=True)
-    try:
-        return any(
-            con.execute(f"SELECT 1 FROM lake.{table} LIMIT 1").fetchone()
-            for table in RAW_TABLES
-            if warehouse.table_exists(con, table)
-        )
-    finally:
-        con.close()
-
-
-def _run(command: list[str]) -> None:
-    click.secho("$ " + shlex.join(command), fg="cyan")
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / command[0]), *command[1:]],
-        cwd=PROJECT_ROOT,
-        # Feast's libraries warn about one another.
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
-        check=False,
-    )
-    if done.returncode != 0:
-        raise UserError(f"stopped: `{shlex.join(command)}` ended with code {done.returncode}")
 
 
 if __name__ == "__main__":
