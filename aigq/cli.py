@@ -59,14 +59,31 @@ train = LazyGroup(
     help="Train a model and publish it under models/.",
     lazy={
         "base": ("training.base.job:command", "A small language model on the shop's own text."),
+        "item_text": (
+            "training.item_text.job:command",
+            "A model that describes items in shoppers' words.",
+        ),
         "sft": ("training.il_sft.job:command", "List SFT of a language model on the samples."),
     },
 )
 
 generate = LazyGroup(
     "generate",
-    help="Generate lists and neighbours of queries.",
+    help="Generate texts, teachers' labels, lists and neighbours of queries.",
     lazy={
+        "item_texts": ("inference.item_text:command", "Descriptions of new and changed items."),
+        "candidates": (
+            "inference.teacher.job:candidates",
+            "Queries that a teacher proposes for each Think session.",
+        ),
+        "alignments": (
+            "inference.teacher.job:alignments",
+            "A teacher's judgement of each session's label candidates.",
+        ),
+        "rationales": (
+            "inference.teacher.job:rationales",
+            "A teacher's interest points behind each session's labels.",
+        ),
         "neighbors": (
             "inference.neighbors:command",
             "The nearest placed query of queries without clicks.",
@@ -83,7 +100,7 @@ generate = LazyGroup(
         "simulate": ("aigq.simulator.job:command", "Write a made-up shop's log files."),
         "ingest": ("aigq.ingest:command", "Load log files into the lake."),
         "train": ("aigq.cli:train", "Train a model."),
-        "generate": ("aigq.cli:generate", "Generate lists and neighbours of queries."),
+        "generate": ("aigq.cli:generate", "Generate texts, labels, lists and neighbours."),
         "evaluate": ("training.evaluate.job:command", "Measure models on the test user-days."),
         "hints": ("inference.hints:command", "The hints a user would see now."),
         "sql": ("aigq.sql:command", "Run a query over the lake."),

@@ -4,6 +4,8 @@ dbt reads them as sources; whoever opens a lake first creates the missing ones e
 build never stumbles over a job that has not run yet. SQL types are DuckDB's.
 """
 
+import re
+
 # Ingest writes these: the raw contract (see aigq.contract) and what broke it.
 RAW_TABLES: dict[str, str] = {
     "raw.users": """
@@ -49,8 +51,11 @@ JOB_TABLES: dict[str, str] = {
         parameters VARCHAR, metrics VARCHAR""",
     "items.query_neighbors": """
         query_text VARCHAR, neighbor_text VARCHAR, similarity DOUBLE, run_id VARCHAR""",
+    # The newest run's row of an item counts: without a text (`error` says how what the model wrote
+    # was malformed) the item has its text by rule.
     "items.generated_texts": """
-        item_id VARCHAR, item_text VARCHAR, model_version VARCHAR, run_id VARCHAR""",
+        item_id VARCHAR, item_text VARCHAR, model_version VARCHAR, run_id VARCHAR,
+        facets_hash VARCHAR, error VARCHAR""",
     "think.llm_candidates": """
         session_id VARCHAR, query_text VARCHAR, teacher_rank INTEGER, run_id VARCHAR""",
     "think.alignments": """
@@ -59,6 +64,11 @@ JOB_TABLES: dict[str, str] = {
     "think.rationales": """
         session_id VARCHAR, point_index INTEGER, triggers INTEGER[], queries VARCHAR[],
         rationale VARCHAR, run_id VARCHAR""",
+    # What each session's rows in the three tables above were made from, also where they are none:
+    # one row per task (its table's name) and session, replaced together with the rows.
+    "think.teacher_inputs": """
+        task VARCHAR, session_id VARCHAR, input_key VARCHAR, teacher VARCHAR,
+        prompt_version VARCHAR, run_id VARCHAR""",
     "serving.u2q_runs": """
         run_id VARCHAR, user_id VARCHAR, position INTEGER, query_text VARCHAR,
         generated_at TIMESTAMPTZ, model_version VARCHAR""",
@@ -84,3 +94,10 @@ JOB_TABLES: dict[str, str] = {
         value DOUBLE, interval_low DOUBLE, interval_high DOUBLE, instances BIGINT,
         run_id VARCHAR""",
 }
+
+
+def columns(declared: str) -> dict[str, str]:
+    """Name -> SQL type of the columns that an entry of the tables above declares."""
+    # Commas inside a type, as in MAP(VARCHAR, VARCHAR), part nothing.
+    parts = re.split(r",(?![^(]*\))", declared)
+    return dict(part.split(maxsplit=1) for part in map(str.strip, parts))

@@ -20,7 +20,7 @@ import duckdb
 import duckdb_extensions
 
 from aigq.settings import Home, UserError
-from aigq.tables import DBT_SCHEMAS, JOB_TABLES, RAW_TABLES
+from aigq.tables import DBT_SCHEMAS, JOB_TABLES, RAW_TABLES, columns
 from aigq.text import normalize_query_arrow
 
 T = TypeVar("T")
@@ -149,20 +149,28 @@ class WriteLock:
 
 
 def ensure_lake(home: Home) -> None:
-    """Create the lake, and the schemas, ingest and job tables it lacks, empty. Safe at any time."""
+    """Create the lake, and the schemas, ingest and job tables it lacks, empty. Safe at any time.
+
+    A job table that an earlier version made gets the columns it lacks, null in the rows it has.
+    """
     home.lake_data.mkdir(parents=True, exist_ok=True)
 
     def create() -> None:
         con = _open(home, read_only=False)
         try:
-            present = {
-                f"{schema}.{table}"
-                for schema, table in con.execute(
-                    "select table_schema, table_name from information_schema.tables"
-                    " where table_catalog = 'lake'"
-                ).fetchall()
-            }
+            present: dict[str, set[str]] = {}
+            for table, column in con.execute(
+                "select table_schema || '.' || table_name, column_name"
+                " from information_schema.columns where table_catalog = 'lake'"
+            ).fetchall():
+                present.setdefault(table, set()).add(column)
             missing = {n: c for n, c in (RAW_TABLES | JOB_TABLES).items() if n not in present}
+            new_columns = [
+                f"{table} ADD COLUMN IF NOT EXISTS {name} {type_}"
+                for table, declared in JOB_TABLES.items()
+                for name, type_ in columns(declared).items()
+                if table in present and name not in present[table]
+            ]
             schemas = {
                 schema
                 for (schema,) in con.execute(
@@ -170,18 +178,22 @@ def ensure_lake(home: Home) -> None:
                     " where catalog_name = 'lake'"
                 ).fetchall()
             }
-            if missing or not schemas.issuperset(DBT_SCHEMAS):
-                create_missing(con, missing)
+            if missing or new_columns or not schemas.issuperset(DBT_SCHEMAS):
+                create_missing(con, missing, new_columns)
         finally:
             con.close()
 
-    def create_missing(con: duckdb.DuckDBPyConnection, missing: dict[str, str]) -> None:
+    def create_missing(
+        con: duckdb.DuckDBPyConnection, missing: dict[str, str], new_columns: list[str]
+    ) -> None:
         with WriteLock(home):
             con.execute("BEGIN")
             for schema in {*DBT_SCHEMAS, *(name.split(".")[0] for name in missing)}:
                 con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
-            for name, columns in missing.items():
-                con.execute(f"CREATE TABLE IF NOT EXISTS lake.{name} ({columns})")
+            for name, declared in missing.items():
+                con.execute(f"CREATE TABLE IF NOT EXISTS lake.{name} ({declared})")
+            for column in new_columns:
+                con.execute(f"ALTER TABLE lake.{column}")
             con.execute("COMMIT")
 
     _retrying(create)

@@ -9,7 +9,7 @@ import pytest
 
 from aigq import warehouse
 from aigq.settings import Home, UserError
-from aigq.tables import JOB_TABLES, RAW_TABLES
+from aigq.tables import JOB_TABLES, RAW_TABLES, columns
 
 _WRITER = """
 import sys
@@ -190,3 +190,33 @@ def test_export_parquet_replaces_the_file_whole_or_not_at_all(home, tmp_path):
     assert con.execute(f"SELECT list(i) FROM '{path}'").fetchone() == ([7],)
     assert [p.name for p in path.parent.iterdir()] == ["rows.parquet"]
     con.close()
+
+
+def test_an_older_lakes_job_tables_get_the_columns_they_lack(home, insert_raw):
+    """Rows that are there stay; with a table that lacks a column, every later insert would fail."""
+    con = warehouse.connect(home)
+    con.execute("ALTER TABLE items.generated_texts DROP COLUMN facets_hash")
+    con.execute("ALTER TABLE items.generated_texts DROP COLUMN error")
+    con.execute("INSERT INTO items.generated_texts VALUES ('i1', 'tent', 'v1', 'r1')")
+    before = warehouse.current_snapshot(con)
+    con.close()
+    warehouse.ensure_lake(home)
+    warehouse.ensure_lake(home)
+    insert_raw(home, "items", generated_texts=[{"item_id": "i2", "facets_hash": "h"}])
+    con = warehouse.connect(home, read_only=True)
+    assert con.execute(
+        "SELECT item_id, item_text, facets_hash, error FROM items.generated_texts ORDER BY 1"
+    ).fetchall() == [("i1", "tent", None, None), ("i2", None, "h", None)]
+    # The second call had nothing to do.
+    assert warehouse.current_snapshot(con) == before + 2
+    con.close()
+
+
+def test_declared_columns_are_read_as_duckdb_reads_them():
+    with duckdb.connect() as con:
+        for name, declared in (RAW_TABLES | JOB_TABLES).items():
+            con.execute(f"CREATE OR REPLACE TABLE t ({declared})")
+            found = con.execute("DESCRIBE t").fetchall()
+            assert [column[0] for column in found] == list(columns(declared)), name
+            for column, type_ in columns(declared).items():
+                con.execute(f"SELECT NULL::{type_} AS {column}")

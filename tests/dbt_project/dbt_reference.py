@@ -214,11 +214,9 @@ class Reference:
             i["item_id"]: " ".join(f"{i['title']}, {i['leaf_category']}".split())
             for i in self.raw["items"]
         }
-        for row in sorted(
-            self.written.get("items", {}).get("generated_texts", []), key=lambda r: r["run_id"]
-        ):
-            if row["item_id"] in texts and row["item_text"].strip():
-                texts[row["item_id"]] = " ".join(row["item_text"].split())
+        for (item,), rows in self.newest_run("items", "generated_texts", "item_id").items():
+            if item in texts and rows[0]["item_text"].strip():
+                texts[item] = " ".join(rows[0]["item_text"].split())
         return texts
 
     def day(self, moment: datetime) -> date:

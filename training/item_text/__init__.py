@@ -1,0 +1,1 @@
+"""Training of the item-to-text model."""
