@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,14 +60,25 @@ class VllmEngine:
         finally:
             limit.cancel()
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        """Raises ``RuntimeError`` with the cause where vLLM ends meanwhile."""
+    def generate(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        schemas: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[Completion]:
+        """``schemas``: a JSON schema per request, which its completion is made to follow.
+
+        Raises ``RuntimeError`` with the cause where vLLM ends meanwhile.
+        """
         common = {"max_tokens": sampling.max_tokens, "stop_token_ids": [self._decode.eos]}
         drawn = {"temperature": sampling.temperature, "top_k": sampling.top_k}
         parameters = [
             common | ({"temperature": 0.0} if r.seed is None else drawn | {"seed": r.seed})
             for r in requests
         ]
+        for p, schema in zip(parameters, schemas or [], strict=bool(schemas)):
+            p["json_schema"] = schema
         return [self._decode(ids) for ids in self._ask(([r.prompt for r in requests], parameters))]
 
     def close(self) -> None:

@@ -70,6 +70,8 @@ def _start(checkpoint: Path, max_length: int) -> Any:
         enforce_eager=not torch.cuda.is_available(),
         # The checkpoint's sampling defaults are not ours.
         generation_config="vllm",
+        # White space between fields is all that a JSON schema cannot bound.
+        structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
         disable_log_stats=True,
     )
 
@@ -77,14 +79,20 @@ def _start(checkpoint: Path, max_length: int) -> Any:
 def _generate(
     llm: Any, prompts: Sequence[Sequence[int]], parameters: Sequence[Mapping[str, Any]]
 ) -> list[list[int]]:
-    from vllm import SamplingParams
-
     outputs = llm.generate(
         [{"prompt_token_ids": list(prompt)} for prompt in prompts],
-        [SamplingParams(**p, detokenize=False) for p in parameters],
+        [_sampling(**p) for p in parameters],
         use_tqdm=False,
     )
     return [list(output.outputs[0].token_ids) for output in outputs]
+
+
+def _sampling(json_schema: Mapping[str, Any] | None = None, **parameters: Any) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    guided = StructuredOutputsParams(json=dict(json_schema)) if json_schema else None
+    return SamplingParams(**parameters, structured_outputs=guided, detokenize=False)
 
 
 if __name__ == "__main__":
