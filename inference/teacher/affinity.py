@@ -7,14 +7,15 @@ import pyarrow as pa
 from scipy import sparse
 
 from aigq import embeddings
+from aigq.lists import is_listable
 
 # The contents and queries of the sessions that are asked about.
 _CONTENTS = """
 SELECT DISTINCT b.content_key, b.content_text
-FROM (SELECT unnest(behaviors) AS b FROM temp.pending)
+FROM (SELECT unnest(behaviors) AS b FROM pending)
 UNION
 SELECT DISTINCT 'query:' || query, query
-FROM (SELECT unnest(queries) AS query FROM temp.pending)
+FROM (SELECT unnest(queries || acts) AS query FROM pending)
 ORDER BY ALL
 """
 _WEIGHTS = """
@@ -92,7 +93,8 @@ class Affinities:
         Only queries searched ``least_searches`` times on training days are proposed. Returns the
         matrix and the queries of its columns.
         """
-        known = [q for (q,) in con.execute(_SEARCHED, {"least": least_searches}).fetchall()]
+        searched = con.execute(_SEARCHED, {"least": least_searches}).fetchall()
+        known = [query for (query,) in searched if is_listable(query)]
         if not known:
             return sparse.csr_array((len(self._texts), 0)), known
         column = {query: i for i, query in enumerate(self.queries)}

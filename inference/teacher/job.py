@@ -13,8 +13,8 @@ the session. Each is asked about once: think.teacher_inputs keeps, per task and 
 what was asked (behaviours, candidates or labels), the teacher and its version, and while these are
 the same the session is done, whatever came out. Another teacher's answers replace the rows. Answers
 are committed in chunks, so that a killed job goes on where it stopped; a session without a valid
-answer is counted in the run's metrics and left for a later run. Without any behaviour there is
-nothing to reason from: such a session gets no rows.
+answer is counted in the run's metrics and left for a later run. A session without any behaviour,
+in which there is nothing to reason from, is done without rows.
 """
 
 from collections import Counter
@@ -35,18 +35,28 @@ from inference.teacher.tasks import ALIGNMENTS, CANDIDATES, RATIONALES, Task
 _TYPES = {"INTEGER": pa.int32(), "INTEGER[]": pa.list_(pa.int32()), "BOOLEAN": pa.bool_()}
 _TYPES |= {"VARCHAR": pa.string(), "VARCHAR[]": pa.list_(pa.string())}
 
-# What is judged or explained, best first; by text where no order is part of the question.
+# What is judged or explained, and what else the task knows of the session.
 _QUERIES = {
-    CANDIDATES: "[]::VARCHAR[]",
-    ALIGNMENTS: "coalesce(candidates.queries, [])",
-    RATIONALES: "samples.labels",
+    CANDIDATES: ("[]::VARCHAR[]", "[]::VARCHAR[]"),
+    ALIGNMENTS: ("coalesce(candidates.queries, [])", "coalesce(candidates.acts, [])"),
+    RATIONALES: ("samples.labels", "[]::VARCHAR[]"),
 }
 _SESSIONS = """
 CREATE TEMP TABLE sessions AS
-WITH candidates AS (
-    SELECT session_id, list_sort(list(DISTINCT query_text)) AS queries
+WITH queries AS (
+    SELECT session_id, query_text, bool_or(tier IN ('click', 'search')) AS is_act
     FROM lake.labels.label_candidates
     WHERE variant = 'think' AND $is_judged
+    GROUP BY session_id, query_text
+),
+
+-- By text: the question must not tell how reliable a candidate is.
+candidates AS (
+    SELECT
+        session_id,
+        list_sort(coalesce(list(query_text) FILTER (NOT is_act), [])) AS queries,
+        list_sort(coalesce(list(query_text) FILTER (is_act), [])) AS acts
+    FROM queries
     GROUP BY session_id
 ),
 
@@ -57,7 +67,8 @@ inputs AS (
         samples.gender,
         samples.region,
         samples.behaviors,
-        {queries} AS queries
+        {queries} AS queries,
+        {acts} AS acts
     FROM lake.samples.samples_think AS samples
     LEFT JOIN candidates USING (session_id)
     WHERE samples.split = 'train'
@@ -73,7 +84,8 @@ SELECT
         to_json(list_transform(behaviors, lambda b: [
             b.days_ago::VARCHAR, b.action, b.content_key
         ])),
-        to_json(queries)
+        to_json(queries),
+        to_json(acts)
     ])::VARCHAR) AS input_key
 FROM inputs
 """
@@ -214,10 +226,10 @@ def generate(run: jobs.Run, task: Task, teacher: Teacher, *, limit: int | None =
             teacher.start(task, con)
         with tqdm(total=total, initial=total - pending, unit=" sessions", desc=task.name) as bar:
             for chunk in _chunks(con, teacher.chunk):
-                answered = [session for session in chunk if session.behaviors]
-                answers = dict(zip(answered, teacher.answer(task, answered), strict=True))
-                failed.update(a.error for a in answers.values() if a.error)
-                done = [(s, answers.get(s, Answer([])).rows) for s in chunk]
+                asked = [session for session in chunk if task.is_asked(session)]
+                answers = dict(zip(asked, teacher.answer(task, asked), strict=True))
+                done = [(s, answers.get(s, Answer([]))) for s in chunk]
+                failed.update(answer.error for _, answer in done if answer.error)
                 inputs, rows = _tables(run, task, teacher, done)
                 rows_written += warehouse.write(
                     run.home,
@@ -252,8 +264,9 @@ def _find_pending(
     for table in ("samples.samples_think", "labels.label_candidates"):
         if not warehouse.table_exists(con, table):
             raise UserError(f"the lake has no {table}: run `dbt build` first")
+    queries, acts = _QUERIES[task]
     con.execute(
-        _SESSIONS.format(queries=_QUERIES[task]),
+        _SESSIONS.format(queries=queries, acts=acts),
         {"is_judged": task == ALIGNMENTS, "limit": limit},
     )
     # As they are now, whatever past state the sessions are read at.
@@ -277,14 +290,14 @@ def _find_pending(
 
 
 def _chunks(con, size: int) -> Iterator[list[Session]]:
-    cursor = con.cursor().execute("SELECT * FROM temp.pending ORDER BY md5(session_id), session_id")
+    cursor = con.execute("SELECT * FROM pending ORDER BY md5(session_id), session_id")
     names = [column[0] for column in cursor.description]
     for chunk in iter(lambda: cursor.fetchmany(size), []):
         yield [Session.from_row(dict(zip(names, row, strict=True))) for row in chunk]
 
 
 def _tables(
-    run: jobs.Run, task: Task, teacher: Teacher, done: list[tuple[Session, list | None]]
+    run: jobs.Run, task: Task, teacher: Teacher, done: list[tuple[Session, Answer]]
 ) -> tuple[pa.Table, pa.Table]:
     """Rows of think.teacher_inputs and of the task's table; none of a session that failed."""
     inputs = [
@@ -296,13 +309,14 @@ def _tables(
             "prompt_version": teacher.version(task),
             "run_id": run.run_id,
         }
-        for session, rows in done
-        if rows is not None
+        for session, answer in done
+        if answer.rows is not None
     ]
     answers = [
         {"session_id": session.session_id, **row, "run_id": run.run_id}
-        for session, rows in done
-        for row in rows or ()
+        for session, answer in done
+        if answer.rows is not None
+        for row in [*answer.rows, *task.known(session)]
     ]
     return _table("think.teacher_inputs", inputs), _table(f"think.{task.name}", answers)
 

@@ -4,7 +4,8 @@ Nearness of two contents is the greater of two cosines (:class:`inference.teache
 
 - candidates: queries near to what the shopper did, newer behaviours counting more, of those
   searched twice or more on training days and not by the shopper before;
-- alignments: kept where the nearest behaviour is at least ALIGNED near;
+- alignments: kept where the nearest of the behaviours and of what the shopper searched or clicked
+  in the session is at least ALIGNED near;
 - rationales: behaviours in clusters (average linkage, cut at CLUSTERED); each label goes to the
   cluster with the behaviour nearest to it, if that is ALIGNED near, else it stays unexplained.
 
@@ -27,7 +28,9 @@ from inference.teacher.tasks import (
     CANDIDATES,
     MAX_CANDIDATES,
     MAX_RATIONALE,
+    MAX_REASON,
     Task,
+    is_text,
 )
 
 ALIGNED = 0.5
@@ -105,16 +108,20 @@ class RulesTeacher:
         return found
 
     def _judgements(self, session: Session) -> dict[str, Any]:
-        nearness = self._nearness(session)
-        nearest = nearness.argmax(axis=1) if nearness.size else []
+        evidence = [*contents(session.behaviors), *map(_of_query, session.acts)]
+        nearness = self._near.between(
+            self._near.rows([_of_query(query) for query in session.queries]),
+            self._near.rows(evidence),
+        )
         judgements = []
-        for number, (row, best) in enumerate(zip(nearness, nearest, strict=True), start=1):
-            content = shortened(session.behaviors[best].content_text)
+        for number, row in enumerate(nearness, start=1):
+            best = int(row.argmax())
+            reason = f"{row[best]:.2f} near to {shortened(evidence[best][1])}"
             judgements.append(
                 {
                     "candidate": number,
                     "keep": bool(row[best] >= ALIGNED),
-                    "reason": f"{row[best]:.2f} near to {content}"[:120],
+                    "reason": reason[:MAX_REASON],
                 }
             )
         return {"judgements": judgements}
@@ -123,11 +130,10 @@ class RulesTeacher:
         # A content done several times is one member, its newest time.
         newest = {content: i for i, content in enumerate(contents(session.behaviors))}
         members = np.array(sorted(newest.values()))
-        nearness = self._nearness(session)[:, members]
-        cluster = clusters(
-            self._near.between(
-                *[self._near.rows(contents([session.behaviors[i] for i in members]))] * 2
-            )
+        rows = self._near.rows(contents([session.behaviors[i] for i in members]))
+        cluster = clusters(self._near.between(rows, rows))
+        nearness = self._near.between(
+            self._near.rows([_of_query(query) for query in session.queries]), rows
         )
         labels_of: dict[int, list[int]] = {}
         for label, row in enumerate(nearness):
@@ -153,17 +159,14 @@ class RulesTeacher:
             )
         return {"points": points}
 
-    def _nearness(self, session: Session) -> np.ndarray:
-        """(queries, behaviours)."""
-        return self._near.between(
-            self._near.rows([(f"query:{query}", query) for query in session.queries]),
-            self._near.rows(contents(session.behaviors)),
-        )
-
 
 def contents(behaviors: Sequence[Evidence]) -> list[tuple[str, str]]:
     """Key and text of each behaviour's content."""
     return [(b.content_key, b.content_text) for b in behaviors]
+
+
+def _of_query(query: str) -> tuple[str, str]:
+    return f"query:{query}", query
 
 
 def clusters(nearness: np.ndarray) -> np.ndarray:
@@ -181,9 +184,12 @@ def sentence(triggers: Sequence[Evidence], queries: Sequence[str]) -> str:
     named = [f"{_DONE[b.action]} {shortened(b.content_text)}" for b in triggers[:2]]
     rest = len(triggers) - len(named)
     did = " and ".join(named) + (f" (and {rest} more)" if rest else "")
-    return f"{did[0].upper()}{did[1:]}: may look for {', '.join(queries[:3])}"[:MAX_RATIONALE]
+    return f"{did[0].upper()}{did[1:]}: may look for {', '.join(map(shortened, queries[:3]))}"[
+        :MAX_RATIONALE
+    ]
 
 
 def shortened(text: str) -> str:
-    """The first words of a content."""
-    return " ".join(text.split()[:_CONTENT_WORDS])
+    """The first words of a content, without what is no text."""
+    words = "".join(c for c in text if is_text(c) or c.isspace()).split()
+    return " ".join(words[:_CONTENT_WORDS])

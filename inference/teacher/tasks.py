@@ -7,7 +7,6 @@ breaks a rule that a schema cannot say (each label in at most one interest point
 
 import json
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +39,14 @@ class Task:
     instruction: str
     listed: str | None = None
 
+    def is_asked(self, session: Session) -> bool:
+        """Whether there is anything to reason from, and about."""
+        return bool(session.behaviors)
+
+    def known(self, session: Session) -> list[dict[str, Any]]:
+        """Rows that need no teacher."""
+        return []
+
     def question(self, session: Session) -> str:
         """Profile, numbered behaviours, and what is judged or explained, numbered, too."""
         profile = ", ".join(
@@ -53,6 +60,8 @@ class Task:
             f"{i} | {b.days_ago} | {b.action.replace('_', ' ')} | {flat(b.content_text)}"
             for i, b in enumerate(session.behaviors, start=1)
         ]
+        if session.acts:
+            lines.append(f"In the session they then searched or clicked: {', '.join(session.acts)}")
         if self.listed:
             lines.append(f"{self.listed}, as number | query:")
             lines += [f"{i} | {query}" for i, query in enumerate(session.queries, start=1)]
@@ -96,7 +105,19 @@ class Candidates(Task):
 
 
 class Alignments(Task):
-    """The alignment filter after AIGQ eq. 4: keep or drop, and why, for every candidate."""
+    """The alignment filter after AIGQ eq. 4: keep or drop, and why.
+
+    Filled in: what the shopper searched or clicked in the session is no guess and stays; it is
+    evidence for the others, those of the tiers rank and llm. Judged by the past alone, most first
+    searches of a new interest would be lost.
+    """
+
+    def is_asked(self, session: Session) -> bool:
+        return bool(session.queries) and bool(session.behaviors or session.acts)
+
+    def known(self, session: Session) -> list[dict[str, Any]]:
+        reason = "searched or clicked in the session"
+        return [{"query_text": q, "is_aligned": True, "reason": reason} for q in session.acts]
 
     def schema(self, session: Session) -> dict[str, Any]:
         count = len(session.queries)
@@ -242,10 +263,11 @@ def _text(value: Any, most: int) -> str:
     if not isinstance(value, str):
         raise InvalidAnswer("wrong_type", f"expected a text, got {value!r}")
     text = flat(value)
-    if not text or len(text) > most or not _is_clean(text):
+    if not text or len(text) > most or not all(map(is_text, text)):
         raise InvalidAnswer("invalid_text", f"expected 1 to {most} characters of text: {value!r}")
     return text
 
 
-def _is_clean(text: Sequence[str]) -> bool:
-    return not any(c == "\ufffd" or unicodedata.category(c) in ("Cc", "Cs") for c in text)
+def is_text(character: str) -> bool:
+    """Whether it may stand in a text: no control character, no half of one."""
+    return character != "\ufffd" and unicodedata.category(character) not in ("Cc", "Cs")

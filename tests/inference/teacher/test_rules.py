@@ -1,0 +1,93 @@
+"""The rules teacher on sessions that a person can check by eye (conftest)."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.teacher import Evidence
+from inference.teacher.rules import clusters, sentence
+
+
+@pytest.fixture
+def table(shop, aigq, rows_of):
+    """``table("alignments")``: the rows after `aigq generate` with the rules, by session."""
+
+    def run(task, name):
+        aigq("generate", task)
+        found = {}
+        for row in rows_of(shop, f"FROM think.{name} ORDER BY ALL"):
+            found.setdefault(row["session_id"].split(":")[0], []).append(row)
+        return found
+
+    return run
+
+
+def test_candidates_are_near_known_and_new(table):
+    """Bob's tent brings the stove it is searched with, not itself, nor "tent lamp", which nobody
+    searched before the test days, nor what was typed once; Cat and Dan did nothing."""
+    found = table("candidates", "llm_candidates")
+    assert found.keys() == {"ann", "bob", "eve"}
+    queries = {user: [r["query_text"] for r in rows] for user, rows in found.items()}
+    assert queries["bob"] == ["camping stove"]
+    assert queries["eve"] == ["corkscrew"]
+    assert queries["ann"][0] == "hose nozzle"
+    assert "water hose" not in queries["ann"]
+    assert [r["teacher_rank"] for r in found["ann"]] == list(range(1, len(found["ann"]) + 1))
+
+
+def test_judged_by_the_past_and_by_what_was_done(table):
+    found = table("alignments", "alignments")
+    kept = {(u, r["query_text"]): r["is_aligned"] for u, rows in found.items() for r in rows}
+    assert kept == {
+        ("ann", "garden water hose"): True,  # searched
+        ("ann", "artist paint brush"): True,  # shares words with both brushes
+        ("ann", "gift card"): False,
+        ("bob", "tent pegs"): True,  # clicked
+        ("bob", "wine"): False,
+        ("cat", "sofa"): True,
+        ("cat", "sofa bed"): True,  # near to the search of the session
+        ("cat", "wine"): False,
+        ("eve", "red wine"): True,
+    }  # of Dan nothing is known
+    (reason,) = [r["reason"] for r in found["cat"] if r["query_text"] == "sofa"]
+    assert reason == "searched or clicked in the session"
+    (reason,) = [r["reason"] for r in found["cat"] if r["query_text"] == "sofa bed"]
+    assert reason.endswith("near to sofa")
+
+
+def test_interest_points_are_clusters_with_their_labels(table):
+    """Ann's hoses and brushes are two interests; no behaviour explains the gift card."""
+    found = table("rationales", "rationales")
+    assert [(r["point_index"], r["triggers"], r["queries"]) for r in found["ann"]] == [
+        (0, [1, 2], ["garden water hose"]),
+        (1, [3, 4], ["artist paint brush"]),
+    ]
+    first, second = (r["rationale"] for r in found["ann"])
+    assert "garden hose, hose" in first and "garden water hose" in first
+    assert "artist brush, brush" in second and "paint brush" in second
+    assert [(r["triggers"], r["queries"]) for r in found["bob"]] == [([1], ["tent pegs"])]
+    assert "cat" not in found and "dan" not in found
+
+
+def test_clusters_join_what_is_near():
+    nearness = np.eye(4)
+    nearness[0, 1] = nearness[1, 0] = 0.9
+    nearness[2, 3] = nearness[3, 2] = 0.2
+    found = clusters(nearness)
+    assert found[0] == found[1]
+    assert len(set(found.tolist())) == 3
+    assert clusters(np.eye(1)).tolist() == [1]
+
+
+@given(st.lists(st.text(max_size=300), min_size=1, max_size=6), st.text(max_size=300))
+def test_a_sentence_is_a_rationale_whatever_the_shop_writes(texts, query):
+    from inference.teacher import Session
+    from inference.teacher.tasks import RATIONALES
+
+    behaviors = tuple(Evidence(0, "cart", text, f"item:{i}") for i, text in enumerate(texts))
+    session = Session("s", "k", (None,) * 3, behaviors, (query,))
+    written = sentence(behaviors, [query])
+    point = {"rationale": written, "triggers": [1], "queries": [1]}
+    (row,) = RATIONALES.rows(session, {"points": [point]})
+    assert row["rationale"] == " ".join(written.split())
