@@ -53,10 +53,15 @@ class VllmBackend:
         fitting = [
             i for i, p in enumerate(prompts) if len(p) + self._max_answer <= self._max_length
         ]
-        completions = self._engine.generate(
-            [Request(prompts[i], attempt or None) for i in fitting],
-            Sampling(self._max_answer, temperature=0.7),
-            schemas=[questions[i].schema for i in fitting],
+        requests = [Request(prompts[i], attempt or None) for i in fitting]
+        completions = (
+            self._engine.generate(
+                requests,
+                Sampling(self._max_answer, temperature=0.7),
+                schemas=[questions[i].schema for i in fitting],
+            )
+            if requests
+            else []
         )
         replies = [Reply(error="prompt_too_long")] * len(questions)
         for i, completion in zip(fitting, completions, strict=True):
