@@ -59,11 +59,11 @@ train = LazyGroup(
     help="Train a model and publish it under models/.",
     lazy={
         "base": ("training.base.job:command", "A small language model on the shop's own text."),
+        "sft": ("training.il_sft.job:command", "List SFT of a language model on the samples."),
         "item_text": (
             "training.item_text.job:command",
             "A model that describes items in shoppers' words.",
         ),
-        "sft": ("training.il_sft.job:command", "List SFT of a language model on the samples."),
     },
 )
 

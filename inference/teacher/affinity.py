@@ -18,11 +18,24 @@ SELECT DISTINCT 'query:' || query, query
 FROM (SELECT unnest(queries || acts) AS query FROM pending)
 ORDER BY ALL
 """
-_WEIGHTS = """
-SELECT weights.content_key, weights.query_text, weights.weight::DOUBLE AS weight
-FROM lake.eval.co_click_weights AS weights
-SEMI JOIN contents USING (content_key)
-ORDER BY ALL
+# What met a single time says nothing: two people once, or one on two days. The fifty likeliest, as
+# in eval.co_click_weights.
+_COMPANY = """
+WITH met AS (
+    SELECT content_key, query_text, sum(users)::DOUBLE AS users
+    FROM lake.behavior.co_searches, lake.meta.shop
+    WHERE shop_date <= train_end_date AND content_key IN (SELECT content_key FROM contents)
+    GROUP BY content_key, query_text
+    HAVING sum(users) >= 2
+    QUALIFY row_number() OVER (PARTITION BY content_key ORDER BY users DESC, query_text) <= 50
+)
+
+SELECT
+    content_key,
+    query_text,
+    users / sum(users) OVER (PARTITION BY content_key) AS weight
+FROM met
+ORDER BY content_key, query_text
 """
 _SEARCHED = """
 SELECT query_text
@@ -40,8 +53,8 @@ class Affinities:
     """Vectors of all contents (content key, text) that the pending sessions hold.
 
     Text: sentence embeddings. Company: an idf-weighted vector over the queries searched on the same
-    days by the same people, training days only (``eval.co_click_weights``); a query keeps itself
-    company. Nearness is the greater of the two cosines. Each distinct text is embedded once.
+    days by the same people, training days only (``behavior.co_searches``); a query keeps itself
+    company, as much as all others together. Nearness is the greater of the two cosines. Each distinct text is embedded once.
     """
 
     def __init__(self, con):
@@ -49,7 +62,7 @@ class Affinities:
         self._row: dict[Content, int] = {content: row for row, content in enumerate(contents)}
         keys = list(dict.fromkeys(key for key, _ in contents))
         con.register("contents", pa.table({"content_key": pa.array(keys, "str")}))
-        weights = con.execute(_WEIGHTS).fetchnumpy()
+        weights = con.execute(_COMPANY).fetchnumpy()
         con.unregister("contents")
         texts = list(dict.fromkeys(text for _, text in contents))
         text_row = {text: row for row, text in enumerate(texts)}
@@ -87,11 +100,11 @@ class Affinities:
         return np.maximum(by_text, by_company)
 
     def proposals(self, con, *, least_searches: int, per_content: int, floor: float):
-        """Sparse (contents, ``self.queries``-like list) scores of queries for each content: its
-        company, and its nearest ``per_content`` queries by text with a cosine of ``floor``.
+        """For each content, scores of queries: its company, and of its nearest ``per_content``
+        queries by text the cosines of at least ``floor``.
 
-        Only queries searched ``least_searches`` times on training days are proposed. Returns the
-        matrix and the queries of its columns.
+        Only queries searched ``least_searches`` times on training days are proposed. Returns a
+        sparse matrix (contents, queries) and the queries of its columns.
         """
         searched = con.execute(_SEARCHED, {"least": least_searches}).fetchall()
         known = [query for (query,) in searched if is_listable(query)]

@@ -261,7 +261,7 @@ def _find_pending(
     con, home: Home, task: Task, teacher: Teacher, limit: int | None
 ) -> tuple[int, int]:
     """Make the temporary table ``pending``; returns how many sessions there are and are pending."""
-    for table in ("samples.samples_think", "labels.label_candidates"):
+    for table in ("samples.samples_think", "labels.label_candidates", "behavior.co_searches"):
         if not warehouse.table_exists(con, table):
             raise UserError(f"the lake has no {table}: run `dbt build` first")
     queries, acts = _QUERIES[task]

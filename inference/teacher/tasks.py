@@ -88,8 +88,7 @@ class Candidates(Task):
     """Q_llm of AIGQ eq. 4: queries in order, likeliest first."""
 
     def schema(self, session: Session) -> dict[str, Any]:
-        query = {"type": "string", "minLength": 1, "maxLength": 60}
-        return _object(queries=_array(query, 1, MAX_CANDIDATES))
+        return _object(queries=_array(_string(60), 1, MAX_CANDIDATES))
 
     def rows(self, session: Session, answer: Any) -> list[dict[str, Any]]:
         """Queries the shopper searched before are left out, as are repeats."""
@@ -123,7 +122,7 @@ class Alignments(Task):
         count = len(session.queries)
         judgement = _object(
             candidate=_number(count),
-            reason={"type": "string", "minLength": 1, "maxLength": MAX_REASON},
+            reason=_string(MAX_REASON),
             keep={"type": "boolean"},
         )
         return _object(judgements=_array(judgement, count, count))
@@ -153,7 +152,7 @@ class Rationales(Task):
     def schema(self, session: Session) -> dict[str, Any]:
         labels, behaviors = len(session.queries), len(session.behaviors)
         point = _object(
-            rationale={"type": "string", "minLength": 1, "maxLength": MAX_RATIONALE},
+            rationale=_string(MAX_RATIONALE),
             triggers=_array(_number(behaviors), 1, MAX_TRIGGERS),
             queries=_array(_number(labels), 1, labels),
         )
@@ -227,6 +226,12 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 def _array(items: dict[str, Any], least: int, most: int) -> dict[str, Any]:
     return {"type": "array", "items": items, "minItems": least, "maxItems": most}
+
+
+def _string(most: int) -> dict[str, Any]:
+    # Of lengths, guided decoding (xgrammar) makes a string that may hold a bare control character,
+    # which is no JSON; of a pattern, what the pattern says.
+    return {"type": "string", "pattern": rf'^[^"\\\x00-\x1f\x7f]{{1,{most}}}$'}
 
 
 def _number(most: int) -> dict[str, Any]:

@@ -5,8 +5,13 @@ import pytest
 from aigq.settings import PROJECT_ROOT, UserError, recipe_path
 from training.base.job import BaseSettings
 from training.il_sft.job import SftSettings
+from training.item_text.job import ItemTextSettings
 
-CLASSES = {"training/base": BaseSettings, "training/il_sft": SftSettings}
+CLASSES = {
+    "training/base": BaseSettings,
+    "training/il_sft": SftSettings,
+    "training/item_text": ItemTextSettings,
+}
 RECIPES = [
     (package, path.stem)
     for package in CLASSES

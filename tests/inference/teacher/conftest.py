@@ -31,11 +31,12 @@ SESSIONS = {
 }
 # A test session, which no teacher may see.
 TEST = "ann:2026-03-09"
+# Content, query, users. A single time is chance.
 CO_SEARCHES = [
-    ("query:tent", "camping stove", 0.75),
-    ("query:tent", "tent", 0.25),
-    ("item:hose", "hose nozzle", 1.0),
-    ("query:wine", "corkscrew", 1.0),
+    ("query:tent", "camping stove", 3),
+    ("query:tent", "water hose", 1),
+    ("item:hose", "hose nozzle", 2),
+    ("query:wine", "corkscrew", 2),
 ]
 SEARCHED = ["camping stove", "tent", "hose nozzle", "corkscrew", "water hose", "typo"]
 
@@ -65,8 +66,8 @@ def shop(home, monkeypatch):
             " query_text VARCHAR, tier VARCHAR)"
         )
         con.execute(
-            "CREATE TABLE lake.eval.co_click_weights (content_key VARCHAR, query_text VARCHAR,"
-            " weight DECIMAL(18, 12))"
+            "CREATE TABLE lake.behavior.co_searches (content_key VARCHAR, query_text VARCHAR,"
+            " shop_date DATE, users BIGINT)"
         )
         con.execute(
             "CREATE TABLE lake.items.query_days (query_text VARCHAR, stat_date DATE,"
@@ -97,7 +98,15 @@ def shop(home, monkeypatch):
             " ('bob:2026-03-03', 'think', 'tent pegs', 'rank'),"
             " ('bob:2026-03-03', 'direct', 'never', 'rank')"
         )
-        con.executemany("INSERT INTO lake.eval.co_click_weights VALUES (?, ?, ?)", CO_SEARCHES)
+        con.executemany(
+            "INSERT INTO lake.behavior.co_searches VALUES (?, ?, DATE '2026-03-02', ?)",
+            CO_SEARCHES,
+        )
+        # Of a test day.
+        con.execute(
+            "INSERT INTO lake.behavior.co_searches VALUES"
+            " ('query:tent', 'hose nozzle', DATE '2026-03-09', 50)"
+        )
         for query in SEARCHED:
             views = 1 if query == "typo" else 5
             con.execute(
