@@ -22,18 +22,18 @@ ORDER BY ALL
 # in eval.co_click_weights.
 _COMPANY = """
 WITH met AS (
-    SELECT content_key, query_text, sum(users)::DOUBLE AS users
+    SELECT content_key, query_text, sum(users)::DOUBLE AS times
     FROM lake.behavior.co_searches, lake.meta.shop
     WHERE shop_date <= train_end_date AND content_key IN (SELECT content_key FROM contents)
     GROUP BY content_key, query_text
     HAVING sum(users) >= 2
-    QUALIFY row_number() OVER (PARTITION BY content_key ORDER BY users DESC, query_text) <= 50
+    QUALIFY row_number() OVER (PARTITION BY content_key ORDER BY times DESC, query_text) <= 50
 )
 
 SELECT
     content_key,
     query_text,
-    users / sum(users) OVER (PARTITION BY content_key) AS weight
+    times / sum(times) OVER (PARTITION BY content_key) AS weight
 FROM met
 ORDER BY content_key, query_text
 """
@@ -54,7 +54,8 @@ class Affinities:
 
     Text: sentence embeddings. Company: an idf-weighted vector over the queries searched on the same
     days by the same people, training days only (``behavior.co_searches``); a query keeps itself
-    company, as much as all others together. Nearness is the greater of the two cosines. Each distinct text is embedded once.
+    company, as much as all others together. Nearness is the greater of the two cosines. Each
+    distinct text is embedded once.
     """
 
     def __init__(self, con):
