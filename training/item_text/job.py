@@ -11,6 +11,7 @@ the greedy text matches the queries that led to the item. A malformed text count
 which is what the item then has.
 """
 
+from collections import Counter
 from typing import Any
 
 import click
@@ -141,5 +142,5 @@ def measure_texts(
         item["rule_text"] if fault else text
         for item, (text, _), fault in zip(items, written, faults, strict=True)
     ]
-    malformed = sum(fault is not None for fault in faults)
-    return {"heldout_malformed": malformed} | compare(texts, items, seed=settings.seed)
+    malformed = Counter(fault for fault in faults if fault)
+    return {"heldout_malformed": dict(malformed)} | compare(texts, items, seed=settings.seed)
