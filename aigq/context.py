@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from aigq.settings import UserError
+from aigq.text import flat
 
 ACTIONS = ("search", "item_click", "cart", "order")
 MAX_DAYS_AGO = 60
@@ -65,11 +66,6 @@ class Context:
 
 
 Clean = Callable[[str], str]
-
-
-def flat(text: str) -> str:
-    """``text`` on one line: a line break inside it would forge a behaviour."""
-    return " ".join(text.split())
 
 
 def compressed_prompt(context: Context, clean: Clean = flat) -> str:

@@ -5,12 +5,12 @@ token. Queries are normalised text and so never hold a line break. The grammar i
 purpose: it survives any engine, also servers that strip special tokens.
 """
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from aigq.text import normalize_query
+from aigq.spans import Region, Spans, TokenBytes
+from aigq.text import is_broken, normalize_query
 
 SEPARATOR = "\n"
 MAX_QUERY_CHARACTERS = 100
@@ -35,21 +35,16 @@ def is_listable(query: str) -> bool:
 
     Other queries are no labels: a model that wrote them would be taught malformed lists.
     """
-    return bool(query) and normalize_query(query) == query and _fault(query) is None
+    return normalize_query(query) == query and query_fault(query) is None
 
 
-def _fault(query: str) -> str | None:
+def query_fault(query: str) -> str | None:
+    """Why no list may hold the normalised ``query``, as :class:`ParsedList` names it, else None."""
+    if not query:
+        return "empty_query"
     if len(query) > MAX_QUERY_CHARACTERS:
         return "long_query"
-    # Half a character from a byte-level vocabulary decodes to U+FFFD. Format characters are text:
-    # emoji and Indic scripts are joined by them.
-    if "\ufffd" in query or any(map(_is_control, query)):
-        return "invalid_text"
-    return None
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs")
+    return "invalid_text" if is_broken(query) else None
 
 
 def render_list(queries: Sequence[str]) -> str:
@@ -70,13 +65,29 @@ def parse_list(text: str, *, finished: bool) -> ParsedList:
     lines = text.split(SEPARATOR)
     for line in lines:
         query = normalize_query(line)
-        if not query:
-            return ParsedList((), "empty_query")
-        if fault := _fault(query):
+        if fault := query_fault(query):
             return ParsedList((), fault)
         if query not in queries:
             queries.append(query)
     return ParsedList(tuple(queries), None, len(lines) - len(queries))
+
+
+def list_spans(ids: Sequence[int], tokens: TokenBytes) -> Spans:
+    """Which token of a completion belongs to which query (see aigq.spans).
+
+    Slots number the lines as written: a repeat has a slot of its own.
+    """
+    reading = tokens.read(ids)
+    parsed = parse_list(reading.text, finished=reading.finished)
+    if parsed.error:
+        return Spans(reading.spans([]), (), parsed.error)
+    regions: list[Region] = []
+    position = 0
+    lines = reading.text.split(SEPARATOR)
+    for slot, line in enumerate(lines):
+        regions.append(Region(position, position + len(line), slot))
+        position += len(line) + len(SEPARATOR)
+    return Spans(reading.spans(regions), tuple(map(normalize_query, lines)))
 
 
 def merge_lists(lists: Iterable[Sequence[str]]) -> list[str]:

@@ -1,4 +1,5 @@
-"""Query identity: two texts are the same query exactly when they normalise to the same text."""
+"""Query identity (two texts are the same query exactly when they normalise to the same text), and
+what text must be to stand on a line of its own."""
 
 import unicodedata
 
@@ -19,3 +20,17 @@ def normalize_query(text: str | None) -> str | None:
 def normalize_query_arrow(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """``normalize_query`` over a column of strings: the body of the SQL function of that name."""
     return pa.chunked_array([pa.array(map(normalize_query, column.to_pylist()), pa.string())])
+
+
+def flat(text: str) -> str:
+    """``text`` on one line, without tabs: a line break inside it would forge a line of a prompt."""
+    return " ".join(text.split())
+
+
+def is_broken(text: str) -> bool:
+    """Whether ``text`` holds what is no text: a control character, or U+FFFD, which is what half a
+    character from a byte-level vocabulary decodes to.
+
+    Format characters are text: emoji and Indic scripts are joined by them.
+    """
+    return "\ufffd" in text or any(unicodedata.category(c) in ("Cc", "Cs") for c in text)
