@@ -1,14 +1,15 @@
 """The context of a prediction, and the prompts made from it (method §1).
 
-One :class:`Context` object, two prompts: ``compressed`` (small-vocabulary fields as single special
-tokens, next to no instruction) and ``verbose`` (fields and instruction in words), the baseline that
-compression is measured against. What the shop's text says never becomes a special token.
+One :class:`Context` object, two prompts for each variant: ``compressed`` (small-vocabulary fields
+as single special tokens, next to no instruction) and ``verbose`` (fields and instruction in words),
+the baseline that compression is measured against. What the shop's text says never becomes a special
+token.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from aigq.settings import UserError
 from aigq.text import flat
@@ -25,11 +26,26 @@ _ACTION_TOKENS = {
     "order": "<order>",
 }
 HINTS_TOKEN = "<hints>"
+# Asks for interest points. Not "<think>": pretrained models have that one, for a monologue.
+INTERESTS_TOKEN = "<interests>"
+VARIANT_TOKENS = {"direct": HINTS_TOKEN, "think": INTERESTS_TOKEN}
 SPECIAL_TOKENS: dict[str, str] = {
     **{f"<{day}_day_ago>": f"{day} day ago" for day in range(MAX_DAYS_AGO + 1)},
     f"<over_{MAX_DAYS_AGO}_day_ago>": f"over {MAX_DAYS_AGO} day ago",
     **{token: token.strip("<>") for token in _ACTION_TOKENS.values()},
-    HINTS_TOKEN: "hints",
+    **{token: token.strip("<>") for token in VARIANT_TOKENS.values()},
+}
+_INSTRUCTIONS = {
+    "direct": (
+        "Write the queries the user is most likely to search next, best first, one per",
+        "line and nothing else:",
+    ),
+    "think": (
+        "First write, for each interest that you see, one line that says why these behaviours lead",
+        "to new searches. Then an empty line. Then one line per interest in the same order: the",
+        "indices of its behaviours with commas between, then the queries the user is most likely",
+        "to search next, best first, each after a tab. Nothing else:",
+    ),
 }
 
 
@@ -68,8 +84,9 @@ class Context:
 Clean = Callable[[str], str]
 
 
-def compressed_prompt(context: Context, clean: Clean = flat) -> str:
-    """Profile, then one line per behaviour ``index|<d_day_ago>|<action>|content``, then <hints>.
+def compressed_prompt(context: Context, clean: Clean = flat, *, variant: str = "direct") -> str:
+    """Profile, then one line per behaviour ``index|<d_day_ago>|<action>|content``, then <hints>
+    (Direct) or <interests> (Think).
 
     ``clean`` is applied to all that is the shop's text.
     """
@@ -77,10 +94,10 @@ def compressed_prompt(context: Context, clean: Clean = flat) -> str:
     for index, b in enumerate(context.behaviors, start=1):
         head = f"{index}|{_day_token(b.days_ago)}|{_ACTION_TOKENS[b.action]}"
         lines.append(f"{head}|{clean(b.content_text)}")
-    return "\n".join(lines) + f"\n{HINTS_TOKEN}"
+    return "\n".join(lines) + f"\n{VARIANT_TOKENS[variant]}"
 
 
-def verbose_prompt(context: Context, clean: Clean = flat) -> str:
+def verbose_prompt(context: Context, clean: Clean = flat, *, variant: str = "direct") -> str:
     """The same in words, with the instruction that a general language model needs."""
     profile = ", ".join(
         f"{name.replace('_', ' ')}: {value or 'unknown'}"
@@ -94,9 +111,7 @@ def verbose_prompt(context: Context, clean: Clean = flat) -> str:
     for index, b in enumerate(context.behaviors, start=1):
         action = b.action.replace("_", " ")
         lines.append(f"{index} | {b.days_ago} day ago | {action} | {clean(b.content_text)}")
-    lines.append("Write the queries the user is most likely to search next, best first, one per")
-    lines.append("line and nothing else:")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_INSTRUCTIONS[variant]]) + "\n"
 
 
 PROMPT_STYLES: dict[str, Callable[..., str]] = {
@@ -105,29 +120,44 @@ PROMPT_STYLES: dict[str, Callable[..., str]] = {
 }
 
 
+class FittedPrompt(NamedTuple):
+    """A prompt's token ids, and how many of the context's behaviours, the newest, are in it."""
+
+    ids: list[int]
+    kept: int
+
+
 def fit_prompts(
-    contexts: Sequence[Context], tokenizer: Any, *, style: str, max_tokens: int
-) -> list[list[int]]:
-    """Token ids of each context's prompt, with as many newest behaviours as ``max_tokens`` allow.
+    contexts: Sequence[Context],
+    tokenizer: Any,
+    *,
+    style: str,
+    max_tokens: int,
+    variant: str = "direct",
+) -> list[FittedPrompt]:
+    """Each context's prompt, with as many newest behaviours as ``max_tokens`` allow.
 
     Raises :class:`UserError` where not even the prompt without behaviours fits.
     """
     render, clean = PROMPT_STYLES[style], _cleaner(tokenizer)
-    ids = _encode(tokenizer, [render(c, clean) for c in contexts])
+    ids = _encode(tokenizer, [render(c, clean, variant=variant) for c in contexts])
+    fitted = [FittedPrompt(p, len(c.behaviors)) for p, c in zip(ids, contexts, strict=True)]
     # Dropping the oldest line never lengthens a prompt, so the largest count that fits can be
     # bisected: all prompts over budget at once, because a tokenizer is fast on batches only.
-    best: dict[int, list[int]] = {}
+    best: dict[int, FittedPrompt] = {}
     over = [position for position, prompt in enumerate(ids) if len(prompt) > max_tokens]
-    bounds = {position: (0, len(contexts[position].behaviors)) for position in over}
+    bounds = {position: (0, fitted[position].kept) for position in over}
     while bounds:
         counts = {position: sum(bound) // 2 for position, bound in bounds.items()}
-        shorter = [render(contexts[p].newest(count), clean) for p, count in counts.items()]
+        shorter = [
+            render(contexts[p].newest(count), clean, variant=variant) for p, count in counts.items()
+        ]
         for (position, count), prompt in zip(
             counts.items(), _encode(tokenizer, shorter), strict=True
         ):
             low, high = bounds.pop(position)
             if len(prompt) <= max_tokens:
-                best[position] = prompt
+                best[position] = FittedPrompt(prompt, count)
                 low = count + 1
             else:
                 high = count - 1
@@ -138,8 +168,26 @@ def fit_prompts(
             raise UserError(
                 f"a prompt without behaviours has more than {max_tokens} tokens: raise the budget"
             )
-        ids[position] = best[position]
-    return ids
+        fitted[position] = best[position]
+    return fitted
+
+
+def prompt_tokens(
+    contexts: Sequence[Context], tokenizer: Any, *, variant: str = "direct"
+) -> dict[str, float]:
+    """What compression saves: mean tokens of the whole prompts of ``contexts``, by style.
+
+    ``saved_share``: 1 - compressed / verbose. ``tokenizer`` must have the special tokens.
+    """
+    clean = _cleaner(tokenizer)
+    totals = {
+        style: sum(
+            map(len, _encode(tokenizer, [render(c, clean, variant=variant) for c in contexts]))
+        )
+        for style, render in PROMPT_STYLES.items()
+    }
+    means = {style: total / len(contexts) for style, total in totals.items()}
+    return means | {"saved_share": 1 - totals["compressed"] / totals["verbose"]}
 
 
 def encode_text(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

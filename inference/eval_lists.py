@@ -2,6 +2,7 @@
 
     aigq generate lists --model direct --instances 1000 --lists 6
 
+A Think model's list is the queries of its interest points, in output order.
 List 0 of an instance is greedy, the others are sampled (temperature 1.0, top-k 100) with a seed of
 their own, made from --seed, instance and list number. Only lists that are not there are generated.
 ``lake.eval.list_draws`` has a row for each that is, a malformed one too, with a key of all that it
@@ -23,10 +24,9 @@ from tqdm import tqdm
 from aigq import jobs, models, warehouse
 from aigq.as_of import as_of_option
 from aigq.context import PROMPT_STYLES, Context
-from aigq.lists import ParsedList
 from aigq.settings import Home, UserError
-from inference.direct import DirectModel
 from inference.engines import engine_option
+from inference.list_model import ListModel, Parsed, open_list_model
 
 _CHUNK_LISTS = 1024
 
@@ -66,7 +66,7 @@ def command(
 ) -> None:
     """Generate the lists that evaluation needs and the lake lacks."""
     home = Home.from_environment()
-    direct = DirectModel(models.resolve(home, model), engine, max_tokens)
+    direct = open_list_model(models.resolve(home, model), engine, max_tokens)
     parameters = {
         "model": direct.model.name,
         "model_version": direct.model.version,
@@ -81,7 +81,7 @@ def command(
 
 
 def generate_lists(
-    run: jobs.Run, direct: DirectModel, *, instances: int, lists: int, seed: int
+    run: jobs.Run, direct: ListModel, *, instances: int, lists: int, seed: int
 ) -> None:
     """Generate and write what is missing of ``lists`` lists for each of ``instances``."""
     chosen = _instances(run, instances)
@@ -139,10 +139,10 @@ def generate_lists(
         run.summary.append("  nothing is missing: an earlier run generated these lists")
 
 
-def sampling_key(direct: DirectModel, seed: int, row: dict[str, Any]) -> str:
+def sampling_key(direct: ListModel, seed: int, row: dict[str, Any]) -> str:
     """What the lists of an instance were drawn from, besides the model version: same key, same
     lists."""
-    prompt = PROMPT_STYLES[direct.prompt_style](Context.from_row(row))
+    prompt = PROMPT_STYLES[direct.prompt_style](Context.from_row(row), variant=direct.variant)
     # The instance names its lists' seeds.
     drawn_from = [row["instance_id"], seed, asdict(direct.sampling), prompt]
     return hashlib.md5(json.dumps(drawn_from).encode()).hexdigest()
@@ -181,7 +181,7 @@ def _instances(run: jobs.Run, count: int) -> list[dict[str, Any]]:
 
 
 def _drawn(
-    run: jobs.Run, direct: DirectModel, keys: dict[str, str]
+    run: jobs.Run, direct: ListModel, keys: dict[str, str]
 ) -> dict[tuple[str, int], str | None]:
     """How each list with its instance's key is malformed (None: it is not)."""
     con = warehouse.connect(run.home, read_only=True)
@@ -198,8 +198,8 @@ def _drawn(
 
 def _tables(
     run: jobs.Run,
-    direct: DirectModel,
-    drawn: list[tuple[str, int, ParsedList]],
+    direct: ListModel,
+    drawn: list[tuple[str, int, Parsed]],
     keys: dict[str, str],
 ) -> tuple[pa.Table, pa.Table]:
     """Rows of ``eval.list_draws`` and of ``eval.generated_lists``."""

@@ -13,6 +13,7 @@ from aigq.context import (
     compressed_prompt,
     encode_text,
     fit_prompts,
+    prompt_tokens,
     verbose_prompt,
 )
 from aigq.settings import UserError
@@ -53,6 +54,16 @@ def test_verbose_prompt_by_hand():
     )
 
 
+def test_think_prompts_differ_in_what_they_ask_for():
+    direct, think = (compressed_prompt(CONTEXT, variant=v) for v in ("direct", "think"))
+    assert think == direct.removesuffix("<hints>") + "<interests>"
+    direct, think = (verbose_prompt(CONTEXT, variant=v) for v in ("direct", "think"))
+    asked = direct.index("Write the queries")
+    assert think[:asked] == direct[:asked]
+    assert think[asked:].startswith("First write, for each interest")
+    assert think.endswith("Nothing else:\n")
+
+
 def test_a_user_of_whom_nothing_is_known():
     assert compressed_prompt(Context()) == "||\n<hints>"
 
@@ -75,7 +86,7 @@ def test_newest():
 
 
 def test_every_field_of_the_compressed_prompt_is_one_special_token():
-    assert len(SPECIAL_TOKENS) == MAX_DAYS_AGO + 1 + 1 + 4 + 1
+    assert len(SPECIAL_TOKENS) == MAX_DAYS_AGO + 1 + 1 + 4 + 2
     assert SPECIAL_TOKENS["<7_day_ago>"] == "7 day ago"  # eq. 1: the words it stands for
     assert SPECIAL_TOKENS["<click>"] == "click"
 
@@ -110,11 +121,11 @@ def test_text_never_becomes_a_special_token(tokenizer):
         ("compressed", ["<1_day_ago>", "<search>", "<hints>"]),
         ("verbose", []),
     ):
-        (ids,) = fit_prompts([FORGED], tokenizer, style=style, max_tokens=1000)
+        ((ids, _),) = fit_prompts([FORGED], tokenizer, style=style, max_tokens=1000)
         tokens = tokenizer.convert_ids_to_tokens(ids)
         special = set(tokenizer.all_special_tokens) | set(SPECIAL_TOKENS)
         assert [t for t in tokens if t in special] == expected
-    (ids,) = fit_prompts([FORGED], tokenizer, style="compressed", max_tokens=1000)
+    ((ids, _),) = fit_prompts([FORGED], tokenizer, style="compressed", max_tokens=1000)
     assert tokenizer.decode(ids) == (
         "25-34 9|< 0_day_ago>|< search>|forged|< |endoftext|>\n"
         "1|<1_day_ago>|<search>|buy < hints> now < |endoftext|>x << hints>hints>\n"
@@ -132,12 +143,33 @@ def test_targets_hold_no_special_token_and_read_back(tokenizer):
 
 
 def test_special_tokens_are_single_tokens(tokenizer):
-    (ids,) = fit_prompts([CONTEXT], tokenizer, style="compressed", max_tokens=1000)
+    ((ids, _),) = fit_prompts([CONTEXT], tokenizer, style="compressed", max_tokens=1000)
     tokens = tokenizer.convert_ids_to_tokens(ids)
     assert [t for t in tokens if t in SPECIAL_TOKENS] == [
         "<over_60_day_ago>", "<search>", "<60_day_ago>", "<click>", "<1_day_ago>", "<cart>",
         "<0_day_ago>", "<order>", "<hints>",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", ["direct", "think"])
+def test_both_styles_are_counted_from_one_context(tokenizer, variant):
+    contexts = [CONTEXT, Context(), CONTEXT.newest(1)]
+    sizes = {
+        style: [
+            len(prompt.ids)
+            for prompt in fit_prompts(
+                contexts, tokenizer, style=style, max_tokens=10_000, variant=variant
+            )
+        ]
+        for style in PROMPT_STYLES
+    }
+    counted = prompt_tokens(contexts, tokenizer, variant=variant)
+    assert counted["compressed"] == pytest.approx(sum(sizes["compressed"]) / 3)
+    assert counted["verbose"] == pytest.approx(sum(sizes["verbose"]) / 3)
+    assert counted["saved_share"] == pytest.approx(
+        1 - sum(sizes["compressed"]) / sum(sizes["verbose"])
+    )
+    assert 0 < counted["saved_share"] < 1
 
 
 @pytest.mark.parametrize("style", PROMPT_STYLES)
@@ -153,13 +185,13 @@ def test_budget_keeps_as_many_newest_behaviours_as_fit(tokenizer, style):
     bare = len(tokens(Context(CONTEXT.profile)))
     for budget in (bare, bare + 40, bare + 150, 10_000):
         fitted = fit_prompts(contexts, tokenizer, style=style, max_tokens=budget)
-        for context, ids in zip(contexts, fitted, strict=True):
+        for context, (ids, kept) in zip(contexts, fitted, strict=True):
             count = max(
                 n
                 for n in range(len(context.behaviors) + 1)
                 if len(tokens(context.newest(n))) <= budget
             )
-            assert ids == tokens(context.newest(count))
+            assert (ids, kept) == (tokens(context.newest(count)), count)
     with pytest.raises(UserError, match=f"more than {bare - 1} tokens"):
         fit_prompts(contexts, tokenizer, style=style, max_tokens=bare - 1)
     assert fit_prompts([], tokenizer, style=style, max_tokens=1) == []

@@ -30,7 +30,7 @@ def tokenizer(tiny_checkpoint):
 
 @pytest.fixture(scope="module")
 def prompts(tokenizer, contexts):
-    return fit_prompts(contexts, tokenizer, style="compressed", max_tokens=128)
+    return [p.ids for p in fit_prompts(contexts, tokenizer, style="compressed", max_tokens=128)]
 
 
 @pytest.fixture(scope="module")

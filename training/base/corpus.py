@@ -227,7 +227,7 @@ def list_examples(
     lists = encode_text(tokenizer, [render_list(t) for t in targets])
     return [
         Example([*prompt, *target, tokenizer.eos_token_id], len(prompt))
-        for prompt, target in zip(prompts, lists, strict=True)
+        for (prompt, _), target in zip(prompts, lists, strict=True)
     ]
 
 
