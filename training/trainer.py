@@ -11,79 +11,38 @@ Deviations from TRL, and why:
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from aigq.settings import UserError
+from training import distributed
 from training.optimizer import MuonAdamW
+from training.parts import MASKED, Example, Parts, collator, planned_tokens, target_loss
 from training.settings import TrainSettings
-
-MASKED = -100
-# Widths are padded to a multiple of this: CPU kernels are compiled per shape and kept, and a run of
-# ever new shapes grows by gigabytes.
-_PAD_TO = 32
-
-
-@dataclass(frozen=True)
-class Example:
-    """Token ids of one training sequence; the loss counts those from ``target_start`` on."""
-
-    input_ids: list[int]
-    target_start: int
-
-    @property
-    def labels(self) -> list[int]:
-        """``input_ids`` with the prompt masked."""
-        return [MASKED] * self.target_start + self.input_ids[self.target_start :]
-
-
-def target_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """AIGQ eq. 5: the summed -log p of the label tokens, in nats. ``inputs`` as collated."""
-    labels = inputs["labels"]
-    is_target = (labels != MASKED).any(dim=0).nonzero()
-    # The logits at t - 1 predict token t.
-    first = max(int(is_target[0]) // _PAD_TO * _PAD_TO, 1)
-    keep = torch.arange(first - 1, labels.shape[1] - 1, device=labels.device)
-    logits = model(
-        input_ids=inputs["input_ids"],
-        attention_mask=inputs["attention_mask"],
-        use_cache=False,
-        logits_to_keep=keep,
-    ).logits
-    return F.cross_entropy(
-        logits.float().flatten(0, 1),
-        labels[:, first:].flatten(),
-        ignore_index=MASKED,
-        reduction="sum",
-    )
 
 
 class ListTrainer(SFTTrainer):
-    """See the module's docstring. ``plan``: indices of the examples of every step."""
+    """See the module's docstring. ``parts``: what this process trains on, in order."""
 
-    def __init__(
-        self, *args: Any, plan: Sequence[Sequence[int]], muon_learning_rate: float | None, **kwargs
-    ):
-        self._plan = plan
+    # By the target tokens of the whole step, which every part is told.
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *args: Any, parts: Parts, muon_learning_rate: float | None, **kwargs):
+        self._parts = parts
         self._muon_learning_rate = muon_learning_rate
         self._checkpoints_at: str | None = None
         super().__init__(*args, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader:
-        loader = DataLoader(
-            self.train_dataset, batch_sampler=list(self._plan), collate_fn=self.data_collator
-        )
-        return self.accelerator.prepare(loader)
+        # Not prepared by accelerate: it would share out what is shared out already.
+        return DataLoader(self._parts, batch_size=1, collate_fn=lambda parts: parts[0])
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self._muon_learning_rate is None or self.optimizer is not None:
@@ -103,8 +62,9 @@ class ListTrainer(SFTTrainer):
     def compute_loss(
         self, model, inputs, return_outputs=False, num_items_in_batch=None
     ) -> torch.Tensor:
-        tokens = (inputs["labels"][:, 1:] != MASKED).sum()
-        return target_loss(model, inputs) / tokens
+        # Gradients are averaged over the processes, hence times their number.
+        scale = self.accelerator.num_processes / inputs["step_tokens"]
+        return target_loss(model, inputs) * scale
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         Trainer.log(self, logs, start_time)
@@ -117,12 +77,17 @@ class ListTrainer(SFTTrainer):
             raise _diverged(self.state.global_step, "weights are no numbers")
         work = Path(self.args.output_dir)
         partial = work / ".partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        if distributed.rank() == 0:
+            shutil.rmtree(partial, ignore_errors=True)
+        distributed.barrier()
         self._checkpoints_at = str(partial)
         try:
             Trainer._save_checkpoint(self, model, trial)
         finally:
             self._checkpoints_at = None
+        distributed.barrier()
+        if distributed.rank() > 0:
+            return
         older = checkpoints(work)
         (written,) = partial.glob("checkpoint-*")
         written.rename(work / written.name)
@@ -142,8 +107,9 @@ def _diverged(step: int, sign: str) -> UserError:
 class _Progress(TrainerCallback):
     """A progress bar with the running loss; refuses to go on once the loss is not a number."""
 
-    def __init__(self, title: str):
+    def __init__(self, title: str, *, shown: bool = True):
         self._title = title
+        self._shown = shown
         self._bar: tqdm | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -153,6 +119,7 @@ class _Progress(TrainerCallback):
             desc=self._title,
             unit="step",
             mininterval=0.5,
+            disable=not self._shown,
         )
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -186,45 +153,46 @@ def train(
     """Train ``model`` in place along ``plan``, resuming from the newest checkpoint in ``work``.
 
     Returns the trained model (an adapter model where ``peft_config`` is given) and its metrics:
-    steps, target tokens seen, the last logged training loss in nats per target token.
+    steps, tokens and target tokens seen, share of padding, the last logged training loss in nats
+    per target token, and all of them as ``loss_curve``, [step, loss] each.
     With the same inputs a killed and resumed run ends bit for bit like an uninterrupted one, on the
     same kind of machine with the same number of threads.
     """
-    for partial in work.glob(".partial"):
-        shutil.rmtree(partial)
+    rank, world = distributed.rank(), distributed.world_size()
+    if rank == 0:
+        for partial in work.glob(".partial"):
+            shutil.rmtree(partial)
     if not torch.cuda.is_available():
         # On CPU, at list lengths, plain matrix products beat the fused attention kernel by a fifth.
         model.set_attn_implementation("eager")
     dataset = Dataset.from_dict(
         {"input_ids": [e.input_ids for e in examples], "labels": [e.labels for e in examples]}
     )
+    packed = how.batch_layout == "packed"
+    parts = {"accumulation": how.accumulation_steps, "world": world}
     trainer = ListTrainer(
         model=model,
         args=_arguments(how, len(plan), work, bf16=bf16),
-        plan=plan,
+        parts=Parts(examples, plan, collator(tokenizer, packed=packed), rank=rank, **parts),
         muon_learning_rate=how.muon_learning_rate,
         train_dataset=dataset,
         processing_class=tokenizer,
-        data_collator=_collator(tokenizer),
-        callbacks=[_Progress(title), *callbacks],
+        data_collator=collator(tokenizer),
+        callbacks=[_Progress(title, shown=rank == 0), *callbacks],
         peft_config=peft_config,
     )
     trainer.remove_callback(PrinterCallback)
-    done = checkpoints(work)
+    done = distributed.share(checkpoints(work))
     trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    curve = [[e["step"], e["loss"]] for e in trainer.state.log_history if "loss" in e]
     metrics = {
         "steps": trainer.state.global_step,
-        "target_tokens": sum(
-            len(examples[i].input_ids) - max(examples[i].target_start, 1) for b in plan for i in b
-        ),
-        "train_loss": losses[-1] if losses else None,
+        **planned_tokens(examples, plan, packed=packed, **parts),
+        "processes": world,
+        "train_loss": curve[-1][1] if curve else None,
+        "loss_curve": curve,
     }
     return trainer.model, metrics
-
-
-def _collator(tokenizer: Any) -> DataCollatorForLanguageModeling:
-    return DataCollatorForLanguageModeling(tokenizer.pad_token_id, pad_to_multiple_of=_PAD_TO)
 
 
 def _arguments(how: TrainSettings, steps: int, work: Path, *, bf16: bool) -> SFTConfig:
@@ -239,10 +207,11 @@ def _arguments(how: TrainSettings, steps: int, work: Path, *, bf16: bool) -> SFT
         max_grad_norm=1.0,
         bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=False,
+        gradient_accumulation_steps=how.accumulation_steps,
+        gradient_checkpointing=how.gradient_checkpointing,
         save_strategy="steps",
         save_steps=how.checkpoint_steps,
-        logging_steps=25,
+        logging_steps=how.logging_steps,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to="none",
@@ -260,7 +229,7 @@ def heldout_loss(
     """Mean -log p per target token over ``examples`` (nats); None where there are none."""
     if not examples:
         return None
-    collate = _collator(tokenizer)
+    collate = collator(tokenizer)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()

@@ -20,7 +20,10 @@ def test_recipe_loads(package, name):
 
 
 def test_there_are_recipes():
-    assert {name for _, name in RECIPES} >= {"tiny", "direct-tiny", "direct-lora"}
+    assert {name for _, name in RECIPES} >= {
+        *("tiny", "small", "direct-tiny", "think-tiny", "direct-small", "think-small"),
+        *("direct-lora", "qwen3-0.6b", "qwen3-30b-a3b"),
+    }
 
 
 def test_mistyped_key(tmp_path):

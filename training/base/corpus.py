@@ -22,7 +22,7 @@ from aigq.context import (
 )
 from aigq.lists import is_listable, render_list
 from aigq.settings import UserError
-from training.trainer import Example
+from training.parts import Example
 from training.workspace import Snapshot
 
 TEXT_BLOCK_TOKENS = 256

@@ -16,7 +16,7 @@ from training.base.corpus import (
     text_examples,
 )
 from training.batches import plan_batches
-from training.trainer import Example
+from training.parts import Example
 
 STAGES = 10
 _HELDOUT_COPIES = 200

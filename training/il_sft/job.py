@@ -1,155 +1,125 @@
-"""``aigq train sft``: list SFT of a causal language model (AIGQ eq. 5-6).
+"""``aigq train sft``: list SFT of a causal language model (AIGQ eq. 5-9).
 
     aigq train sft --variant direct --recipe direct-tiny                       # 2 CPU cores
-    aigq train sft --variant direct --recipe direct-lora --base-model Qwen/Qwen3-0.6B
+    aigq train sft --variant think --recipe think-tiny                         # 2 CPU cores
+    aigq train sft --variant direct --objective sft --name direct-sft          # the baseline
+    aigq train sft --variant direct --recipe qwen3-0.6b                        # one GPU
+    accelerate launch --num_processes 8 -m aigq.cli train sft --recipe qwen3-30b-a3b
+    aigq train sft --recipe qwen3-30b-a3b --dry-run --processes 8              # what it takes
 
-The target of a sample is its ordered list, one query a line, ended by eos; prompt tokens carry no
-loss. Special tokens that the base model lacks are added as eq. 1 says. Deviation from the paper:
-the Direct context may be cut to the start of its day (``day_start_share``), because lists are also
+The target of a Direct sample is its ordered list, one query a line; of a Think sample its
+rationales, then its interest points (aigq.think). Either is ended by eos; prompt tokens carry no
+loss. Objective ``sft`` is the baseline: the same labels in an order free of interest, and the
+verbose prompt. Special tokens that the base model lacks are added as eq. 1 says. Deviation from the
+paper: a context may be cut to the start of its day (``day_start_share``), because lists are also
 made before a day's first action.
 """
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
-from pydantic import Field
 
-from aigq import jobs, models
+from aigq import jobs
 from aigq.as_of import as_of_option
 from aigq.context import SPECIAL_TOKENS
-from aigq.settings import Home, UserError, recipe_path, settings_options
-from training.settings import TrainSettings
+from aigq.settings import Home, recipe_path, settings_options
+from training import distributed
+from training.checkpoint import BaseModel, load_base, lora_config, resolve_base
+from training.il_sft.settings import SftSettings
 
-
-class SftSettings(TrainSettings):
-    """Settings of ``aigq train sft``."""
-
-    variant: Literal["direct"] = Field("direct", description="Which samples: direct.")
-    base_model: str = Field(
-        "base", description="Model to start from: base, base@VERSION, a path or a hub name."
-    )
-    prompt_style: Literal["compressed", "verbose"] = Field(
-        "compressed", description="compressed or verbose."
-    )
-    max_prompt_tokens: int = Field(512, ge=16, description="Oldest behaviours go beyond this.")
-    max_target_tokens: int = Field(128, ge=8, description="Samples with longer lists are dropped.")
-    max_samples: int = Field(20_000, ge=1, description="Samples drawn from the training split.")
-    day_start_share: float = Field(
-        0.5, ge=0, le=1, description="Share of contexts without behaviours of the same day."
-    )
-    heldout_share: float = Field(
-        0.02, ge=0, lt=1, description="Share of users kept for the held-out loss."
-    )
-    max_epochs: float = Field(10, gt=0, description="Passes over the samples at most.")
-    lora_rank: int | None = Field(None, ge=1, description="Train LoRA adapters of this rank.")
-    lora_alpha: int = Field(32, ge=1, description="LoRA scale, used with lora_rank.")
-
-
-@dataclass(frozen=True)
-class BaseModel:
-    """Where the starting weights come from; ``identity`` changes when they do.
-
-    ``train_end_at``: the end of the shop's days they have seen, None for weights from elsewhere.
-    """
-
-    source: str
-    identity: str
-    train_end_at: str | None = None
+__all__ = ["SftSettings", "load_base", "lora_config", "resolve_base"]
 
 
 @click.command("sft")
 @click.option(
-    "--recipe", default="direct-tiny", show_default=True, help="Recipe name or YAML file."
+    "--recipe", help="Recipe name or YAML file. [default: direct-tiny or think-tiny, by --variant]"
+)
+@click.option("--dry-run", is_flag=True, help="Check the recipe, print sizes and memory, and end.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="With --dry-run: as if this many trained together (`accelerate launch` starts them).",
 )
 @as_of_option
 @settings_options(SftSettings)
-def command(recipe: str, as_of: str | None, **options: Any) -> None:
-    """Train a language model to write a user's ordered query list."""
-    path = recipe_path("training/il_sft", recipe)
+def command(
+    recipe: str | None, dry_run: bool, processes: int, as_of: str | None, **options: Any
+) -> None:
+    """Train a language model to write a user's ordered query list, or interest points."""
+    path = recipe_path("training/il_sft", recipe or f"{options['variant'] or 'direct'}-tiny")
     settings = SftSettings.load(path, options)
     home = Home.from_environment()
+    if dry_run:
+        from training.dry_run import report
+
+        return click.echo(report(home, settings, path.parent, processes=processes))
+    if distributed.rank() > 0:
+        return follow_sft(home, settings)
     with jobs.job(
         home, "train sft", {"recipe": path.stem, **settings.model_dump()}, as_of=as_of
     ) as run:
         train_sft(run, settings, recipe=path.stem)
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What there is once a run's input is read: the same in all processes."""
+
+    model: Any
+    tokenizer: Any
+    dtype: Any
+    added: Sequence[int]
+    samples: Any
+    rows_read: int
+    seen_until: str
+
+
 def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
     """Read the pinned samples, train, measure the held-out loss, merge, publish."""
-    from training.batches import plan_batches
     from training.export import finish_published, publish, save_merged
-    from training.il_sft.samples import make_samples, read_rows
-    from training.tokens import add_special_tokens
-    from training.trainer import heldout_loss, train
-    from training.workspace import Snapshot, already_published, open_workspace, train_end
+    from training.trainer import heldout_loss
+    from training.workspace import already_published, open_workspace
 
+    name = settings.model_name
     base = resolve_base(run.home, settings.base_model)
     identity = {"settings": settings.model_dump(), "base_model": base.identity}
-    with open_workspace(run, settings.variant, identity) as work:
-        if published := already_published(run.home, settings.variant, work):
+    with open_workspace(run, name, identity) as work:
+        if published := already_published(run.home, name, work):
+            distributed.share(None)
             return finish_published(run, work, published)
-        with Snapshot(run.home, work.snapshot) as snapshot:
-            rows = read_rows(
-                snapshot, settings.variant, limit=settings.max_samples, seed=settings.seed
-            )
-            seen_until = train_end(snapshot, base.train_end_at)
-        run.read(f"samples.samples_{settings.variant} at snapshot {work.snapshot}", len(rows))
-        model, tokenizer, dtype = load_base(base)
-        added = add_special_tokens(model, tokenizer, SPECIAL_TOKENS)
-        samples = make_samples(
-            rows,
-            tokenizer,
-            prompt_style=settings.prompt_style,
-            max_prompt_tokens=settings.max_prompt_tokens,
-            max_target_tokens=settings.max_target_tokens,
-            day_start_share=settings.day_start_share,
-            heldout_share=settings.heldout_share,
-            seed=settings.seed,
-        )
-        plan = plan_batches(
-            [len(e.input_ids) for e in samples.train],
-            batch_tokens=settings.batch_tokens,
-            steps=settings.steps,
-            max_epochs=settings.max_epochs,
-            seed=settings.seed,
-        )
-        model, metrics = train(
-            model,
-            tokenizer,
-            samples.train,
-            plan,
-            settings,
-            work.path,
-            bf16=work.bf16,
-            title=f"train sft {settings.variant}",
-            peft_config=lora_config(settings, model, added),
-        )
-        metrics |= samples.counts
+        distributed.share((work.path, work.snapshot, work.bf16))
+        ready = _prepare(run.home, work.snapshot, base, settings)
+        run.read(f"samples.samples_{settings.variant} at snapshot {work.snapshot}", ready.rows_read)
+        model, metrics = _train(ready, settings, work.path, bf16=work.bf16)
+        metrics |= ready.samples.counts
         metrics["heldout_loss"] = heldout_loss(
             model,
-            tokenizer,
-            samples.heldout,
+            ready.tokenizer,
+            ready.samples.heldout,
             batch_tokens=settings.batch_tokens,
             bf16=work.bf16,
         )
         build = work.build_dir()
-        save_merged(model, tokenizer, build, dtype)
+        save_merged(model, ready.tokenizer, build, ready.dtype)
         publish(
             run,
-            settings.variant,
+            name,
             work,
             build,
             {
                 "variant": settings.variant,
+                "objective": settings.objective,
                 "recipe": recipe,
                 "settings": settings.model_dump(),
                 "seed": settings.seed,
                 "base_model": base.identity,
-                "train_end_at": seen_until,
-                "added_tokens": len(added),
+                "train_end_at": ready.seen_until,
+                "added_tokens": len(ready.added),
                 "prompt": {
                     "style": settings.prompt_style,
                     "max_tokens": settings.max_prompt_tokens,
@@ -160,67 +130,57 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
         )
 
 
-def resolve_base(home: Home, reference: str) -> BaseModel:
-    """The checkpoint behind ``name``, ``name@version``, a directory or a hub name ``owner/name``.
+def follow_sft(home: Home, settings: SftSettings) -> None:
+    """The part of the other processes: read the same, train along, leave the rest to the first."""
+    if (pinned := distributed.share()) is None:
+        return
+    path, snapshot, bf16 = pinned
+    base = resolve_base(home, settings.base_model)
+    _train(_prepare(home, snapshot, base, settings), settings, path, bf16=bf16)
 
-    Raises :class:`UserError` naming the versions there are, or what the directory lacks.
-    """
-    path = Path(reference)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise UserError(f"{path} holds no checkpoint: it has no config.json")
-        newest = max(file.stat().st_mtime_ns for file in path.iterdir())
-        manifest = path / models.MANIFEST
-        seen_until = (
-            json.loads(manifest.read_text()).get("train_end_at") if manifest.exists() else None
+
+def _prepare(home: Home, version: int, base: BaseModel, settings: SftSettings) -> _Prepared:
+    from training.il_sft.samples import make_samples, read_rows
+    from training.tokens import add_special_tokens
+    from training.workspace import Snapshot, train_end
+
+    with Snapshot(home, version) as snapshot:
+        rows, left_out = read_rows(
+            snapshot,
+            settings.variant,
+            objective=settings.objective,
+            limit=settings.max_samples,
+            seed=settings.seed,
         )
-        return BaseModel(str(path), f"{path.resolve()} ({newest})", seen_until)
-    if "/" in reference:
-        return BaseModel(reference, reference)
-    model = models.resolve(home, reference)
-    return BaseModel(
-        str(model.path), f"{model.name}@{model.version}", model.manifest.get("train_end_at")
+        seen_until = train_end(snapshot, base.train_end_at)
+    model, tokenizer, dtype = load_base(base, settings.weights_dtype)
+    added = add_special_tokens(model, tokenizer, SPECIAL_TOKENS)
+    samples = make_samples(rows, tokenizer, settings)
+    samples.counts.update(left_out)
+    return _Prepared(model, tokenizer, dtype, added, samples, len(rows), seen_until)
+
+
+def _train(
+    ready: _Prepared, settings: SftSettings, path: Path, *, bf16: bool
+) -> tuple[Any, dict[str, Any]]:
+    from training.batches import plan_batches
+    from training.trainer import train
+
+    plan = plan_batches(
+        [len(e.input_ids) for e in ready.samples.train],
+        batch_tokens=settings.batch_tokens,
+        steps=settings.steps,
+        max_epochs=settings.max_epochs,
+        seed=settings.seed,
     )
-
-
-def load_base(base: BaseModel) -> tuple[Any, Any, Any]:
-    """Model (fp32 weights), tokenizer, and the dtype the checkpoint is stored in.
-
-    Raises :class:`UserError` where it cannot be loaded or has no end-of-sequence token.
-    """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        stored = AutoConfig.from_pretrained(base.source).dtype or torch.float32
-        tokenizer = AutoTokenizer.from_pretrained(base.source)
-        model = AutoModelForCausalLM.from_pretrained(base.source, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load base model {base.source}: {error}") from None
-    if tokenizer.eos_token_id is None:
-        raise UserError(f"{base.source}: its tokenizer has no end-of-sequence token to end lists")
-    if tokenizer.pad_token_id is None:
-        # Padding is masked everywhere, so any token will do.
-        tokenizer.pad_token = tokenizer.eos_token
-    return model, tokenizer, stored
-
-
-def lora_config(settings: SftSettings, model: Any, added: list[int]) -> Any:
-    """LoRA on every linear layer but the head, and full training of the added tokens' rows.
-
-    None where ``lora_rank`` is not set: all weights are trained then.
-    """
-    if settings.lora_rank is None:
-        return None
-    from peft import LoraConfig
-
-    embeddings = model.get_input_embeddings()
-    name = next(n.rpartition(".")[2] for n, m in model.named_modules() if m is embeddings)
-    return LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        trainable_token_indices={name: added} if added else None,
-        task_type="CAUSAL_LM",
+    return train(
+        ready.model,
+        ready.tokenizer,
+        ready.samples.train,
+        plan,
+        settings,
+        path,
+        bf16=bf16,
+        title=f"train sft {settings.model_name}",
+        peft_config=lora_config(settings, ready.model, ready.added),
     )

@@ -1,42 +1,68 @@
 """Samples as training examples: read at a pinned snapshot, checked, tokenised."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from aigq.context import Context, encode_text, fit_prompts
+from aigq.context import Context, encode_text, fit_prompts, prompt_tokens
 from aigq.lists import is_listable, render_list
 from aigq.settings import UserError
-from training.trainer import Example
+from aigq.think import render_think
+from training.il_sft.points import COUNTED, Shown, interest_points
+from training.il_sft.settings import SftSettings
+from training.parts import Example
 from training.workspace import Snapshot
 
 # Above this share of targets over budget the budget is wrong, not the samples.
 MAX_LONG_SHARE = 0.05
+# Contexts whose tokens are counted in both styles.
+_COUNTED_CONTEXTS = 1000
 
 _SAMPLES = """
+with interests as (
+    select
+        session_id,
+        list_sort(list({{
+            'point_index': point_index,
+            'triggers': triggers,
+            'queries': queries,
+            'rationale': rationale
+        }})) as points
+    from lake.think.rationales
+    group by session_id
+)
+
 select
     session_id,
     user_id,
-    session_start_at >= train_end_at as is_after_training,
     age_band,
     gender,
     region,
     behaviors,
-    labels,
+    {labels} as labels,
+    points,
     is_replayed,
     substr(md5(user_id), 1, 8) as user_hash
-from lake.{table}, (select train_end_at from lake.meta.shop)
-where split = 'train'
+from lake.{table}
+left join interests using (session_id)
+where split = 'train' and ({is_direct} or points is not null)
 order by md5(session_id || ?), session_id
 limit ?
 """
 _COUNTS = """
 select
     count(*) filter (where split = 'train') as train_rows,
-    count(*) filter (where split = 'train' and len(coalesce(labels, [])) = 0) as empty_rows
-from lake.{table}
+    count(*) filter (where split = 'train' and len(coalesce(labels, [])) = 0) as empty_rows,
+    min(session_id) filter (
+        where split = 'train' and session_start_at >= train_end_at
+    ) as session_after_training,
+    count(*) filter (
+        where split = 'train' and session_id not in (select session_id from lake.think.rationales)
+    ) as rows_without_rationales
+from lake.{table}, (select train_end_at from lake.meta.shop)
 """
 
 
@@ -46,14 +72,18 @@ class Samples:
 
     train: list[Example]
     heldout: list[Example]
-    counts: dict[str, int]
+    counts: dict[str, Any]
 
 
-def read_rows(snapshot: Snapshot, variant: str, *, limit: int, seed: int) -> list[dict]:
-    """At most ``limit`` samples of the training split, in an order that depends on the seed only.
+def read_rows(
+    snapshot: Snapshot, variant: str, *, objective: str = "il_sft", limit: int, seed: int
+) -> tuple[list[dict], dict[str, int]]:
+    """At most ``limit`` samples of the training split, in an order that depends on the seed only,
+    and what there is to say about those not read.
 
-    Raises :class:`UserError` for what would train a degenerate model: no rows, rows of the test
-    days, rows without a label.
+    ``labels`` are in the order of the objective. Think takes whole sessions with rationales and no
+    others. Raises :class:`UserError` for what would train a degenerate model: no rows, rows of the
+    test days, rows without a label, no rationales.
     """
     table = f"samples.samples_{variant}"
     counts = snapshot.rows(_COUNTS.format(table=table))[0]
@@ -64,30 +94,31 @@ def read_rows(snapshot: Snapshot, variant: str, *, limit: int, seed: int) -> lis
             f"{counts['empty_rows']} training rows of {table} have no label; every sample must have"
             " at least one"
         )
-    rows = snapshot.rows(_SAMPLES.format(table=table), [str(seed), limit])
+    if counts["session_after_training"]:
+        raise UserError(
+            f"{table}: session {counts['session_after_training']} has split 'train' but starts"
+            " after the end of the training days (meta.shop.train_end_at)"
+        )
+    bare = counts["rows_without_rationales"] if variant == "think" else 0
+    if bare == counts["train_rows"]:
+        raise UserError(
+            f"think.rationales has none for the {bare} training rows of {table}: run"
+            " `aigq generate rationales` first"
+        )
+    query = _SAMPLES.format(
+        table=table,
+        labels="labels" if objective == "il_sft" else "log_labels",
+        is_direct=variant == "direct",
+    )
+    rows = snapshot.rows(query, [str(seed), limit])
     for row in rows:
-        if row["is_after_training"]:
-            raise UserError(
-                f"{table}: session {row['session_id']} has split 'train' but starts after the end"
-                " of the training days (meta.shop.train_end_at)"
-            )
         if any(not label or not label.strip() for label in row["labels"]):
             raise UserError(f"{table}: session {row['session_id']} has an empty label")
-    return rows
+    return rows, {"samples_without_rationales": bare} if variant == "think" else {}
 
 
-def make_samples(
-    rows: Sequence[dict],
-    tokenizer: Any,
-    *,
-    prompt_style: str,
-    max_prompt_tokens: int,
-    max_target_tokens: int,
-    day_start_share: float,
-    heldout_share: float,
-    seed: int,
-) -> Samples:
-    """Tokenise ``rows``: prompt, then the ordered list and eos (eq. 6), loss on the latter only.
+def make_samples(rows: Sequence[dict], tokenizer: Any, settings: SftSettings) -> Samples:
+    """Tokenise ``rows``: prompt, then the target and eos (eq. 6, 8), loss on the latter only.
 
     A ``day_start_share`` of the contexts loses its behaviours of the same day: lists are also made
     at the start of a day (test user-days are), when there are none. Users are held out whole, by
@@ -95,55 +126,97 @@ def make_samples(
     be cut in the middle of a query: its sample is dropped and counted, too many are an error. A
     label that no list can hold is left out and counted, as is a sample left without labels.
     """
-    labels_read = sum(len(row["labels"]) for row in rows)
-    samples_read = len(rows)
-    rows = [row | {"labels": list(filter(is_listable, row["labels"]))} for row in rows]
-    labels_unlistable = labels_read - sum(len(row["labels"]) for row in rows)
+    counts: Counter[str] = Counter(samples_read=len(rows))
+    rows = [_listable(row, counts) for row in rows]
     rows = [row for row in rows if row["labels"]]
-    rng = np.random.default_rng([seed, 2])
-    contexts = []
-    for row, at_day_start in zip(rows, rng.random(len(rows)) < day_start_share, strict=True):
-        context = Context.from_row(row)
-        contexts.append(at_day_start_of(context) if at_day_start else context)
-    prompts = fit_prompts(contexts, tokenizer, style=prompt_style, max_tokens=max_prompt_tokens)
-    wanted = fit_prompts(contexts, tokenizer, style=prompt_style, max_tokens=1 << 20)
-    prompts_cut = sum(len(p) < len(w) for p, w in zip(prompts, wanted, strict=True))
-    targets = encode_text(tokenizer, [render_list(row["labels"]) for row in rows])
+    counts["samples_unlistable"] = counts["samples_read"] - len(rows)
+
+    whole = [Context.from_row(row) for row in rows]
+    rng = np.random.default_rng([settings.seed, 2])
+    starts = rng.random(len(rows)) < settings.day_start_share
+    contexts = [at_day_start_of(c) if s else c for c, s in zip(whole, starts, strict=True)]
+    prompts = fit_prompts(
+        contexts,
+        tokenizer,
+        style=settings.prompt_style,
+        max_tokens=settings.max_prompt_tokens,
+        variant=settings.variant,
+    )
+    counts["samples_context_cut"] = sum(
+        prompt.kept < len(context.behaviors)
+        for prompt, context in zip(prompts, contexts, strict=True)
+    )
+    shown = [
+        Shown(len(context.behaviors), prompt.kept)
+        for prompt, context in zip(prompts, contexts, strict=True)
+    ]
+    texts = [_target(row, s, settings.variant, counts) for row, s in zip(rows, shown, strict=True)]
+    targets = encode_text(tokenizer, [text or "" for text in texts])
 
     train: list[Example] = []
     heldout: list[Example] = []
-    too_long = 0
-    for row, prompt, target in zip(rows, prompts, targets, strict=True):
-        if len(target) + 1 > max_target_tokens:
-            too_long += 1
+    for row, prompt, text, target in zip(rows, prompts, texts, targets, strict=True):
+        if text is None:
+            counts["samples_without_points"] += 1
             continue
-        example = Example([*prompt, *target, tokenizer.eos_token_id], len(prompt))
-        is_heldout = int(row["user_hash"], 16) < heldout_share * 16**8
+        if len(target) + 1 > settings.max_target_tokens:
+            counts["samples_target_too_long"] += 1
+            continue
+        example = Example([*prompt.ids, *target, tokenizer.eos_token_id], len(prompt.ids))
+        is_heldout = int(row["user_hash"], 16) < settings.heldout_share * 16**8
         (heldout if is_heldout else train).append(example)
-    if too_long > MAX_LONG_SHARE * len(rows):
-        raise UserError(
-            f"{too_long} of {len(rows)} label lists have more than {max_target_tokens} tokens:"
-            " raise max_target_tokens"
-        )
-    if not train:
-        raise UserError(
-            f"none of {samples_read} samples is left to train on ({len(heldout)} held out,"
-            f" {too_long} over max_target_tokens, {samples_read - len(rows)} without a label that"
-            " a list can hold)"
-        )
-    counts = {
-        "samples_read": samples_read,
-        "samples_train": len(train),
-        "samples_heldout": len(heldout),
-        "samples_target_too_long": too_long,
-        "samples_unlistable": samples_read - len(rows),
-        "labels_unlistable": labels_unlistable,
-        "samples_context_cut": prompts_cut,
-        "samples_replayed": sum(row["is_replayed"] for row in rows),
-    }
-    return Samples(train, heldout, counts)
+        counts["samples_replayed"] += row["is_replayed"]
+    counts |= {"samples_train": len(train), "samples_heldout": len(heldout)}
+    _refuse_degenerate(counts, settings)
+    return Samples(train, heldout, _reported(counts, contexts, tokenizer, settings))
 
 
 def at_day_start_of(context: Context) -> Context:
     """The context as it was when its day began: without behaviours of the same day."""
     return replace(context, behaviors=tuple(b for b in context.behaviors if b.days_ago > 0))
+
+
+def _listable(row: dict, counts: Counter[str]) -> dict:
+    labels = list(filter(is_listable, row["labels"]))
+    counts["labels_unlistable"] += len(row["labels"]) - len(labels)
+    return row | {"labels": labels}
+
+
+def _target(row: dict, shown: Shown, variant: str, counts: Counter[str]) -> str | None:
+    """The target text; None for a Think sample without an interest point left."""
+    if variant == "direct":
+        return render_list(row["labels"])
+    points = interest_points(row, shown, counts)
+    return render_think(points) if points else None
+
+
+def _refuse_degenerate(counts: Counter[str], settings: SftSettings) -> None:
+    made = counts["samples_read"] - counts["samples_unlistable"] - counts["samples_without_points"]
+    if counts["samples_target_too_long"] > MAX_LONG_SHARE * made:
+        raise UserError(
+            f"{counts['samples_target_too_long']} of {made} targets have more than"
+            f" {settings.max_target_tokens} tokens: raise max_target_tokens"
+        )
+    if not counts["samples_train"]:
+        raise UserError(
+            f"none of {counts['samples_read']} samples is left to train on"
+            f" ({counts['samples_heldout']} held out, {counts['samples_target_too_long']} over"
+            f" max_target_tokens, {counts['samples_unlistable']} without a label that a list can"
+            f" hold, {counts['samples_without_points']} without an interest point)"
+        )
+
+
+def _reported(
+    counts: Counter[str], contexts: Sequence[Context], tokenizer: Any, settings: SftSettings
+) -> dict[str, Any]:
+    """``counts`` with the zeros, shares, and prompt tokens in both styles."""
+    names = ["samples_target_too_long", "samples_context_cut", "labels_unlistable"]
+    if settings.variant == "think":
+        names += ["samples_without_points", *COUNTED]
+    counted = contexts[:_COUNTED_CONTEXTS]
+    return {
+        **dict.fromkeys(names, 0),
+        **counts,
+        "context_cut_share": round(counts["samples_context_cut"] / max(1, len(contexts)), 4),
+        "prompt_tokens": prompt_tokens(counted, tokenizer, variant=settings.variant),
+    }

@@ -6,6 +6,7 @@ from aigq import warehouse
 from aigq.settings import UserError
 from training.base.tokenizer import train_tokenizer
 from training.il_sft.samples import make_samples, read_rows
+from training.il_sft.settings import SftSettings
 from training.workspace import Snapshot
 
 
@@ -19,19 +20,18 @@ def read(home, limit=1000, seed=1):
     newest = warehouse.current_snapshot(con)
     con.close()
     with Snapshot(home, newest) as snapshot:
-        return read_rows(snapshot, "direct", limit=limit, seed=seed)
+        rows, _ = read_rows(snapshot, "direct", limit=limit, seed=seed)
+        return rows
 
 
 def make(rows, tokenizer, **changes):
-    arguments = {
-        "prompt_style": "compressed",
+    settings = {
         "max_prompt_tokens": 2000,
         "max_target_tokens": 100,
         "day_start_share": 0.0,
         "heldout_share": 0.0,
-        "seed": 1,
     }
-    return make_samples(rows, tokenizer, **(arguments | changes))
+    return make_samples(rows, tokenizer, SftSettings(**settings | changes))
 
 
 ROW = {
@@ -99,7 +99,7 @@ def test_long_targets_are_dropped_and_counted(tokenizer):
     samples = make([ROW] * 30 + [long], tokenizer)
     assert len(samples.train) == 30
     assert samples.counts["samples_target_too_long"] == 1
-    with pytest.raises(UserError, match="10 of 40 label lists have more than 100 tokens"):
+    with pytest.raises(UserError, match="10 of 40 targets have more than 100 tokens"):
         make([ROW] * 30 + [long] * 10, tokenizer)
 
 
