@@ -18,10 +18,12 @@ def build_shop(root: Path, users: int = 50) -> Home:
     """Every user searches the same two things day after day and clicks an item of each.
 
     Training days end with day 9; each user has two training samples (days 7 and 8) and a test
-    sample (day 10). The label list is the two queries, latest first, then a popular one.
+    sample (day 10), of both variants. The label list is the two queries, latest first, then a
+    popular one; in the order free of interest it is the other way round. A teacher has explained
+    the Think samples of all users but u0: what was searched twice before leads to itself.
     """
     home = Home(root)
-    behaviors, samples = [], []
+    behaviors, samples, rationales = [], [], []
     queries = [f"{color} {thing}" for color in COLORS for thing in THINGS]
     for user in range(users):
         own = [queries[user % 40], queries[(7 * user + 3) % 40]]
@@ -58,6 +60,14 @@ def build_shop(root: Path, users: int = 50) -> Home:
                     list(dict.fromkeys([latest, other, "gift card"])),
                 ]
             )
+            for number, query in enumerate(dict.fromkeys([other, latest])):
+                lines = [i + 1 for i, b in enumerate(context) if b["content_text"] == query]
+                if user and day < 10:
+                    why = f"Searched for {query} on {len(lines)} days."
+                    more = ["gift card"] if number else []
+                    rationales.append(
+                        [f"u{user}:2026-03-{day:02}", number, lines[-2:], [query, *more], why]
+                    )
 
     def fill(con) -> None:
         for schema in ("behavior", "items", "samples", "meta"):
@@ -109,16 +119,30 @@ def build_shop(root: Path, users: int = 50) -> Home:
             " replace(item_text, ' classic model', '') AS query_text, 5 AS support"
             " FROM lake.items.item_texts"
         )
-        con.execute(
-            "CREATE TABLE lake.samples.samples_direct (session_id VARCHAR, user_id VARCHAR,"
-            " session_start_at TIMESTAMPTZ, session_date DATE, split VARCHAR, age_band VARCHAR,"
-            f" gender VARCHAR, region VARCHAR, behaviors {_BEHAVIORS}, labels VARCHAR[],"
-            " log_labels VARCHAR[], is_replayed BOOLEAN)"
-        )
+        for table in ("samples_direct", "samples_think"):
+            con.execute(
+                f"CREATE TABLE lake.samples.{table} (session_id VARCHAR, user_id VARCHAR,"
+                " session_start_at TIMESTAMPTZ, session_date DATE, split VARCHAR,"
+                " age_band VARCHAR, gender VARCHAR, region VARCHAR,"
+                f" behaviors {_BEHAVIORS}, labels VARCHAR[], log_labels VARCHAR[],"
+                " is_replayed BOOLEAN)"
+            )
+            con.executemany(
+                f"INSERT INTO lake.samples.{table} VALUES"
+                " (?, ?, ?, ?, ?, '25-34', 'f', 'north', ?, ?, ?, false)",
+                [
+                    [
+                        row[0] if table == "samples_direct" else f"{row[1]}:{row[3]}",
+                        *row[1:7],
+                        row[6][::-1],
+                    ]
+                    for row in samples
+                ],
+            )
         con.executemany(
-            "INSERT INTO lake.samples.samples_direct VALUES"
-            " (?, ?, ?, ?, ?, '25-34', 'f', 'north', ?, ?, ?, false)",
-            [[*row[:6], row[6], row[6]] for row in samples],
+            "INSERT INTO lake.think.rationales (session_id, point_index, triggers, queries,"
+            " rationale, run_id) VALUES (?, ?, ?, ?, ?, 'teacher-1')",
+            rationales,
         )
 
     warehouse.write(home, fill)

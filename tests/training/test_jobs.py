@@ -138,6 +138,7 @@ def test_a_checkpoint_by_path_gets_the_special_tokens(home, tmp_path):
         num_attention_heads=2,
         intermediate_size=16,
         tie_word_embeddings=False,
+        eos_token_id=0,
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "plain")
     PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>").save_pretrained(
@@ -158,7 +159,11 @@ def test_a_checkpoint_by_path_gets_the_special_tokens(home, tmp_path):
         (["--base-model", "bass"], "no model 'bass'"),
         (["--base-model", "base@7"], "no version '7' of model 'base'"),
         (["--base-model", "{empty}"], "holds no checkpoint: it has no config.json"),
-        (["--variant", "think"], "variant"),
+        (["--variant", "thinking"], "variant: Input should be 'direct' or 'think'"),
+        (["--objective", "dpo"], "objective: Input should be 'il_sft' or 'sft'"),
+        (["--name", "../direct"], "name: String should match pattern"),
+        (["--weights-dtype", "bfloat16"], "set lora_rank as well"),
+        (["--max-target-tokens", "8"], "targets have more than 8 tokens: raise max_target_tokens"),
         (["--recipe", "direct"], "no recipe 'direct' in training/il_sft/recipes"),
         (["--steps", "many"], "steps: Input should be a valid integer"),
     ],
@@ -169,6 +174,78 @@ def test_refusals(home, tmp_path, arguments, message):
     assert result.exit_code == 1
     assert message in result.output
     assert not models.versions(home, "direct")
+
+
+def test_think_learns_and_is_published_beside_the_baseline(home):
+    think = ["--variant", "think", "--max-target-tokens", "400", "--max-prompt-tokens", "400"]
+    steps = ["--steps", "40", "--learning-rate", "5e-3", "--batch-tokens", "2048"]
+    for more in ([], ["--objective", "sft", "--name", "think_sft"]):
+        result = aigq(*SFT, *think, *steps, *more)
+        assert result.exit_code == 0, result.output
+    ours, baseline = (models.resolve(home, name).manifest for name in ("think", "think_sft"))
+    assert ours["variant"] == baseline["variant"] == "think"
+    assert (ours["objective"], baseline["objective"]) == ("il_sft", "sft")
+    assert ours["settings"]["prompt_style"] == "compressed"
+    assert baseline["settings"]["prompt_style"] == "verbose"
+    metrics = ours["metrics"]
+    assert metrics["samples_read"] == 98
+    assert metrics["samples_without_rationales"] == 2
+    assert metrics["labels_without_point"] == 0
+    assert metrics["prompt_tokens"] == baseline["metrics"]["prompt_tokens"]
+    assert metrics["heldout_loss"] < 0.6 * math.log(500)
+    assert metrics["loss_curve"][-1] == [25, metrics["train_loss"]]
+
+
+def test_think_without_rationales_is_refused(home):
+    warehouse.write(home, lambda con: con.execute("DELETE FROM lake.think.rationales"))
+    result = aigq(*SFT, "--variant", "think")
+    assert result.exit_code == 1
+    assert "run `aigq generate rationales` first" in result.output
+    assert not models.versions(home, "think")
+
+
+def test_two_processes_train_as_one(home, based_shop, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(based_shop, other)
+    settings = [*SFT, "--steps", "12", "--logging-steps", "1", "--learning-rate", "5e-3"]
+    settings += ["--checkpoint-steps", "7"]  # written by two processes, too
+    assert aigq(*settings).exit_code == 0
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--main_process_port", "0"]  # any that is free
+    launched = subprocess.run(
+        [sys.executable, *launch, "-m", "aigq.cli", *settings],
+        env=os.environ | {"AIGQ_HOME": str(other)},
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert launched.returncode == 0, launched.stderr
+    one, two = (models.resolve(Home(root), "direct") for root in (home.root, other))
+    metrics = [model.manifest["metrics"] for model in (one, two)]
+    assert [m["processes"] for m in metrics] == [1, 2]
+    curves = [dict(m["loss_curve"]) for m in metrics]
+    assert len(curves[0]) == 12
+    # The same sums in another order: fp32 rounding, which training carries on.
+    assert curves[1] == pytest.approx(curves[0], rel=1e-3)
+    assert curves[0][12] < 0.9 * curves[0][1]
+    con = warehouse.connect(Home(other), read_only=True)
+    (runs,) = con.execute("SELECT count(*) FROM lake.meta.runs WHERE job = 'train sft'").fetchone()
+    con.close()
+    assert runs == 1
+
+
+def test_a_dry_run_touches_nothing(home):
+    before = sorted(path for path in home.root.rglob("*"))
+    result = aigq("train", "sft", "--recipe", "qwen3-0.6b", "--dry-run", "--processes", "2")
+    assert result.exit_code == 0, result.output
+    assert "Qwen3Config from Qwen3-0.6B.json" in result.output
+    assert "596,049,920, of which 596,049,920 trained (100.00%)" in result.output
+    assert "in all, per GPU" in result.output
+    assert aigq(*SFT, "--dry-run").exit_code == 0  # of the base model that is here
+    result = aigq("train", "sft", "--base-model", "some/thing", "--dry-run")
+    assert result.exit_code == 1
+    assert "there are: Qwen3-0.6B, Qwen3-30B-A3B" in result.output
+    assert sorted(path for path in home.root.rglob("*")) == before
 
 
 def test_no_lake_tables(tmp_path, monkeypatch):

@@ -15,12 +15,13 @@ def tokenizer():
     return train_tokenizer(["red shoes", "gift card"] * 3, vocab_size=420, max_behaviors=50)
 
 
-def read(home, limit=1000, seed=1):
+def read(home, variant="direct", objective="il_sft", limit=1000, seed=1):
     con = warehouse.connect(home, read_only=True)
     newest = warehouse.current_snapshot(con)
     con.close()
     with Snapshot(home, newest) as snapshot:
-        rows, _ = read_rows(snapshot, "direct", limit=limit, seed=seed)
+        rows, counts = read_rows(snapshot, variant, objective=objective, limit=limit, seed=seed)
+        assert counts == ({"samples_without_rationales": 2} if variant == "think" else {})
         return rows
 
 
@@ -126,6 +127,121 @@ def test_a_label_ends_no_target(tokenizer):
 def test_nothing_left(tokenizer):
     with pytest.raises(UserError, match="none of 1 samples is left"):
         make([ROW], tokenizer, heldout_share=0.9)
+
+
+def test_the_baseline_takes_the_same_labels_in_an_order_free_of_interest(shop_home, tokenizer):
+    ours, plain = (read(shop_home, objective=o) for o in ("il_sft", "sft"))
+    assert [row["session_id"] for row in ours] == [row["session_id"] for row in plain]
+    for a, b in zip(ours, plain, strict=True):
+        assert a["labels"] != b["labels"]
+        assert sorted(a["labels"]) == sorted(b["labels"])
+    (example,) = make([ROW], tokenizer, objective="sft").train
+    prompt = tokenizer.decode(example.input_ids[: example.target_start])
+    assert prompt.startswith("You recommend search queries")
+    # Prompt and order can be had apart, for the ablations.
+    (example,) = make([ROW], tokenizer, objective="sft", prompt_style="compressed").train
+    assert tokenizer.decode(example.input_ids[: example.target_start]).endswith("<hints>")
+
+
+def test_a_think_sample_by_hand(tokenizer):
+    points = [
+        {"point_index": 0, "triggers": [2], "queries": ["red shoes", "socks"], "rationale": "Why."},
+        {"point_index": 1, "triggers": [1, 2], "queries": ["gift card"], "rationale": "Why\nnot."},
+    ]
+    samples = make([ROW | {"points": points}], tokenizer, variant="think")
+    (example,) = samples.train
+    assert tokenizer.decode(example.input_ids) == (
+        "25-34||north\n1|<2_day_ago>|<search>|red shoes\n2|<0_day_ago>|<order>|Red shoe\n"
+        "<interests>Why not.\nWhy.\n\n1,2\tgift card\n2\tred shoes<|endoftext|>"
+    )
+    assert tokenizer.decode(example.input_ids[example.target_start :]).startswith("Why not.")
+    counts = samples.counts
+    assert counts["labels_without_point"] == counts["points_without_trigger"] == 0
+    # At the start of the day the second behaviour is not there yet.
+    cut = make([ROW | {"points": points}], tokenizer, variant="think", day_start_share=1.0)
+    target = tokenizer.decode(cut.train[0].input_ids[cut.train[0].target_start :])
+    assert target == "Why not.\n\n1\tgift card<|endoftext|>"
+    assert cut.counts["points_without_trigger"] == 1
+    assert cut.counts["triggers_not_shown"] == 2
+    assert cut.counts["labels_without_point"] == 1
+
+
+def test_triggers_follow_the_lines_that_the_budget_leaves(tokenizer):
+    behaviors = [
+        {"days_ago": 9 - i, "action": "search", "content_text": f"thing {i}", "content_key": "q"}
+        for i in range(9)
+    ]
+    points = [
+        {"point_index": 0, "triggers": [1, 8], "queries": ["gift card"], "rationale": "Late."},
+        {"point_index": 1, "triggers": [2], "queries": ["red shoes"], "rationale": "Early."},
+    ]
+    row = ROW | {"behaviors": behaviors, "points": points}
+    whole = make([row], tokenizer, variant="think")
+    size = whole.train[0].target_start
+    samples = make([row], tokenizer, variant="think", max_prompt_tokens=size // 2)
+    text = tokenizer.decode(samples.train[0].input_ids)
+    prompt, target = text.split("<interests>")
+    line = next(x for x in prompt.splitlines() if x.endswith("thing 7"))
+    assert target == f"Late.\n\n{line.split('|')[0]}\tgift card<|endoftext|>"
+    assert samples.counts["samples_context_cut"] == 1
+    assert samples.counts["context_cut_share"] == 1
+    assert samples.counts["points_without_trigger"] == 1
+    with pytest.raises(UserError, match="1 without an interest point"):
+        make(
+            [row | {"points": points[1:]}], tokenizer, variant="think", max_prompt_tokens=size // 2
+        )
+
+
+def test_think_reads_whole_sessions_that_a_teacher_explained(shop_home, tokenizer):
+    rows = read(shop_home, "think")
+    assert len(rows) == 98
+    assert not any(row["user_id"] == "u0" for row in rows)
+    assert len(read(shop_home, "think", limit=10)) == 10
+    samples = make(rows, tokenizer, variant="think")
+    assert len(samples.train) == 98
+    saved = samples.counts["prompt_tokens"]["saved_share"]
+    assert 0.3 < saved < 0.9
+
+
+def test_tokens_of_both_prompts_are_counted(tokenizer):
+    counts = make([ROW], tokenizer).counts["prompt_tokens"]
+    (example,) = make([ROW], tokenizer).train
+    (verbose,) = make([ROW], tokenizer, prompt_style="verbose").train
+    assert counts["compressed"] == example.target_start
+    assert counts["verbose"] == verbose.target_start
+
+
+THINK = "lake.samples.samples_think"
+RATIONALES = "lake.think.rationales"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (f"DELETE FROM {RATIONALES}", "run `aigq generate rationales` first"),
+        (f"DELETE FROM {THINK} WHERE split = 'train'", "no row with split 'train'"),
+        (
+            f"UPDATE {THINK} SET split = 'train' WHERE session_id = 'u4:2026-03-10'",
+            "session u4:2026-03-10 has split 'train' but starts after the end",
+        ),
+    ],
+)
+def test_degenerate_think_samples_are_refused(own_home, change, message):
+    warehouse.write(own_home, lambda con: con.execute(change))
+    with pytest.raises(UserError, match=message):
+        read(own_home, "think")
+
+
+@pytest.mark.parametrize("trigger", ["0", "99", "NULL"])
+def test_triggers_of_another_context_are_refused(own_home, tokenizer, trigger):
+    change = (
+        f"UPDATE {RATIONALES} SET triggers = [1, {trigger}]"
+        " WHERE session_id = 'u7:2026-03-08' AND point_index = 1"
+    )
+    warehouse.write(own_home, lambda con: con.execute(change))
+    rows = read(own_home, "think")
+    with pytest.raises(UserError, match=r"session u7:2026-03-08, point 1 has trigger \w+, but"):
+        make(rows, tokenizer, variant="think")
 
 
 SAMPLES = "lake.samples.samples_direct"

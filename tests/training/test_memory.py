@@ -1,0 +1,128 @@
+"""Memory predicted on the meta device, against the real thing at small scale."""
+
+import json
+
+import pytest
+import torch
+
+from aigq.settings import PROJECT_ROOT
+from training.memory import Batch, predict
+from training.settings import TrainSettings
+
+pytestmark = pytest.mark.torch
+
+BATCH = Batch(rows=3, width=64, predicted=16)
+
+
+def small_config(layers=5, **changes):
+    from transformers import Qwen3Config
+
+    return Qwen3Config(
+        **{
+            "vocab_size": 300,
+            "hidden_size": 32,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "intermediate_size": 48,
+            "tie_word_embeddings": True,
+        }
+        | changes
+    )
+
+
+def kept_in_reality(config, checkpointing: bool) -> int:
+    """Bytes that autograd keeps of a forward pass, on the CPU, with the model whole."""
+    from transformers import Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM._from_config(config, attn_implementation="eager").train()
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        ids = torch.randint(300, (BATCH.rows, BATCH.width))
+        where = torch.arange(BATCH.width - BATCH.predicted, BATCH.width)
+        logits = model(ids, use_cache=False, logits_to_keep=where).logits
+        torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), torch.zeros(BATCH.rows * BATCH.predicted, dtype=torch.long)
+        )
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def test_activations_of_the_whole_model_are_those_of_its_layers():
+    config = small_config()
+    memory = predict(config, TrainSettings(), BATCH, bf16=False, fused_attention=False)
+    gradient_of_logits = 4 * BATCH.rows * BATCH.predicted * 300
+    real = kept_in_reality(config, checkpointing=False) + gradient_of_logits
+    assert memory.activations == pytest.approx(real, rel=0.02)
+
+
+def test_checkpointing_keeps_the_inputs_of_layers():
+    settings = TrainSettings(gradient_checkpointing=True)
+    few, many = (
+        predict(small_config(n), settings, BATCH, bf16=False, fused_attention=False)
+        for n in (5, 25)
+    )
+    grown = many.activations - few.activations
+    assert grown == 20 * BATCH.rows * BATCH.width * 32 * 4
+    real = [kept_in_reality(small_config(n), checkpointing=True) for n in (5, 25)]
+    assert grown == pytest.approx(real[1] - real[0], rel=0.05)
+    whole = predict(small_config(25), TrainSettings(), BATCH, bf16=False, fused_attention=False)
+    assert many.activations < 0.3 * whole.activations
+
+
+@pytest.mark.parametrize("muon", [None, 0.02])
+def test_optimizer_state_is_what_the_optimizers_make(muon):
+    from transformers import Qwen3ForCausalLM
+
+    from training.optimizer import MuonAdamW
+
+    config = small_config()
+    model = Qwen3ForCausalLM(config)
+    parameters = list(model.parameters())
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    if muon is None:
+        optimizer = torch.optim.AdamW(parameters)
+    else:
+        optimizer = MuonAdamW(parameters, [model.get_input_embeddings().weight],
+                              muon_learning_rate=muon, learning_rate=1e-3, weight_decay=0.0,
+                              betas=(0.9, 0.98))  # fmt: skip
+    optimizer.step()
+    inner = [optimizer] if muon is None else [optimizer._muon, optimizer._adamw]
+    real = sum(
+        value.numel() * value.itemsize
+        for each in inner
+        for state in each.state.values()
+        for value in state.values()
+        if torch.is_tensor(value) and value.ndim
+    )
+    settings = TrainSettings(muon_learning_rate=muon)
+    memory = predict(config, settings, BATCH, bf16=False, fused_attention=False)
+    assert memory.optimizer == real
+    assert memory.parameters == memory.trainable == model.num_parameters()
+    assert memory.weights == memory.gradients == 4 * model.num_parameters()
+    more = predict(config, settings, BATCH, bf16=False, fused_attention=False, world=2)
+    assert more.gradients == 2 * memory.gradients
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("Qwen3-0.6B", 596_049_920), ("Qwen3-30B-A3B", 30_532_122_624)]
+)
+def test_documented_architectures_have_the_published_sizes(name, parameters):
+    from transformers import AutoConfig
+
+    folder = PROJECT_ROOT / "training/il_sft/recipes/architectures"
+    config = AutoConfig.for_model(**json.loads((folder / f"{name}.json").read_text()))
+    memory = predict(config, TrainSettings(), Batch(1, 64, 16), bf16=True, fused_attention=True)
+    assert memory.parameters == parameters
