@@ -8,6 +8,7 @@ Deviations from TRL, and why:
 - a checkpoint is written aside and renamed, so that a kill leaves whole ones only.
 """
 
+import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
@@ -83,16 +84,39 @@ class ListTrainer(SFTTrainer):
         self._checkpoints_at = str(partial)
         try:
             Trainer._save_checkpoint(self, model, trial)
+            (written,) = partial.glob("checkpoint-*")
+            so_far = [float(self._tr_loss), self._globalstep_last_logged]
+            (written / _loss_file()).write_text(json.dumps(so_far))
         finally:
             self._checkpoints_at = None
         distributed.barrier()
         if distributed.rank() > 0:
             return
         older = checkpoints(work)
-        (written,) = partial.glob("checkpoint-*")
         written.rename(work / written.name)
         for path in older:
             shutil.rmtree(path)
+
+    def restore_loss(self, checkpoint: Path) -> None:
+        """Go on with the losses since the curve's last point, which transformers forgets."""
+        loss, since = json.loads((checkpoint / _loss_file()).read_text())
+        self._tr_loss += loss
+        self._globalstep_last_logged = since
+
+
+def _loss_file() -> str:
+    return f"loss_{distributed.rank()}.json"
+
+
+class _GoOn(TrainerCallback):
+    """Restores what resuming has to, once the trainer has set itself up."""
+
+    def __init__(self, trainer: ListTrainer, checkpoint: Path):
+        self._trainer = trainer
+        self._checkpoint = checkpoint
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._trainer.restore_loss(self._checkpoint)
 
 
 def checkpoints(work: Path) -> list[Path]:
@@ -183,6 +207,8 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     done = distributed.share(checkpoints(work))
+    if done:
+        trainer.add_callback(_GoOn(trainer, done[-1]))
     trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
     curve = [[e["step"], e["loss"]] for e in trainer.state.log_history if "loss" in e]
     metrics = {

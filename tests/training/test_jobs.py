@@ -177,7 +177,7 @@ def test_refusals(home, tmp_path, arguments, message):
 
 
 def test_think_learns_and_is_published_beside_the_baseline(home):
-    think = ["--variant", "think", "--max-target-tokens", "400", "--max-prompt-tokens", "400"]
+    think = ["--variant", "think", "--max-target-tokens", "400", "--max-prompt-tokens", "1200"]
     steps = ["--steps", "40", "--learning-rate", "5e-3", "--batch-tokens", "2048"]
     for more in ([], ["--objective", "sft", "--name", "think_sft"]):
         result = aigq(*SFT, *think, *steps, *more)
@@ -210,8 +210,9 @@ def test_two_processes_train_as_one(home, based_shop, tmp_path):
     settings = [*SFT, "--steps", "12", "--logging-steps", "1", "--learning-rate", "5e-3"]
     settings += ["--checkpoint-steps", "7"]  # written by two processes, too
     assert aigq(*settings).exit_code == 0
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--main_process_port", "0"]  # any that is free
+    launch = ["-m", "accelerate.commands.launch", "--num_processes", "2"]
+    # --multi_gpu starts processes, on whatever there is; port 0 is any that is free.
+    launch += ["--multi_gpu", "--main_process_port", "0"]
     launched = subprocess.run(
         [sys.executable, *launch, "-m", "aigq.cli", *settings],
         env=os.environ | {"AIGQ_HOME": str(other)},

@@ -22,6 +22,7 @@ from aigq.context import (
 )
 from aigq.lists import is_listable, render_list
 from aigq.settings import UserError
+from aigq.think import InterestPoint, render_think
 from training.parts import Example
 from training.workspace import Snapshot
 
@@ -163,8 +164,8 @@ def pair_examples(shop: ShopText, tokenizer: Any, *, heldout: bool) -> list[Exam
         if kept:
             click = Behavior(0, "item_click", shop.items[key])
             contexts.append(Context(behaviors=(click,)))
-            targets.append(kept[: shop.list_length])
-    return list_examples(contexts, targets, tokenizer)
+            targets.append(render_list(kept[: shop.list_length]))
+    return target_examples(contexts, targets, ["direct"] * len(targets), tokenizer)
 
 
 def copy_sample(
@@ -191,8 +192,10 @@ def copy_examples(
     day_start_share: float,
     seed: Sequence[int],
     heldout: bool,
+    think_share: float = 0.0,
 ) -> list[Example]:
-    """``count`` contexts of lines drawn from all users at random, with their queries as the list.
+    """``count`` contexts of lines drawn from all users at random, with their queries as the list,
+    or in a ``think_share`` of them as interest points (:func:`copy_points`).
 
     Lines of different users have nothing in common, so the list can only be copied. Days are drawn
     from the whole range of day tokens, so that none is met for the first time later on; a
@@ -203,7 +206,9 @@ def copy_examples(
     searches = [line for line in pool if line.query is not None]
     if not searches:
         return []
-    contexts, targets = [], []
+    contexts: list[Context] = []
+    targets: list[str] = []
+    variants: list[str] = []
     for _ in range(count):
         size = int(rng.integers(1, min(max_lines, shop.max_behaviors) + 1))
         lines = [pool[i] for i in rng.integers(len(pool), size=size)]
@@ -215,19 +220,49 @@ def copy_examples(
         profile = shop.profiles[int(rng.integers(len(shop.profiles)))]
         context, target = copy_sample(lines, profile, days.tolist(), shop.list_length)
         contexts.append(context)
-        targets.append(target)
-    return list_examples(contexts, targets, tokenizer)
+        # No draw without it: the lists of a seed stay what they are.
+        if think_share and rng.random() < think_share:
+            targets.append(render_think(copy_points(lines, target, rng)))
+            variants.append("think")
+        else:
+            targets.append(render_list(target))
+            variants.append("direct")
+    return target_examples(contexts, targets, variants, tokenizer)
 
 
-def list_examples(
-    contexts: Sequence[Context], targets: Sequence[Sequence[str]], tokenizer: Any
+def copy_points(
+    lines: Sequence[Line], queries: Sequence[str], rng: np.random.Generator
+) -> list[InterestPoint]:
+    """The copy curriculum of Think: one to three queries a point, in order. A point's triggers are
+    the lines that hold its queries, its rationale names these."""
+    points = []
+    start = 0
+    while start < len(queries):
+        of_point = tuple(queries[start : start + int(rng.integers(1, 4))])
+        start += len(of_point)
+        triggers = tuple(n for n, line in enumerate(lines, start=1) if line.query in of_point)
+        points.append(InterestPoint(triggers, of_point, ", ".join(of_point)))
+    return points
+
+
+def target_examples(
+    contexts: Sequence[Context], targets: Sequence[str], variants: Sequence[str], tokenizer: Any
 ) -> list[Example]:
-    """Compressed prompt, then the list and eos; a prompt is never cut here, so nothing is lost."""
-    prompts = fit_prompts(contexts, tokenizer, style="compressed", max_tokens=1 << 20)
-    lists = encode_text(tokenizer, [render_list(t) for t in targets])
+    """Compressed prompt, then the target text and eos; no prompt is cut, so nothing is lost."""
+    prompts: dict[int, list[int]] = {}
+    for variant in sorted(set(variants)):
+        mine = [place for place, v in enumerate(variants) if v == variant]
+        fitted = fit_prompts(
+            [contexts[place] for place in mine],
+            tokenizer,
+            style="compressed",
+            max_tokens=1 << 20,
+            variant=variant,
+        )
+        prompts |= {place: prompt.ids for place, prompt in zip(mine, fitted, strict=True)}
     return [
-        Example([*prompt, *target, tokenizer.eos_token_id], len(prompt))
-        for (prompt, _), target in zip(prompts, lists, strict=True)
+        Example([*prompts[place], *target, tokenizer.eos_token_id], len(prompts[place]))
+        for place, target in enumerate(encode_text(tokenizer, targets))
     ]
 
 

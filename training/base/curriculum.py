@@ -87,6 +87,7 @@ def _copies(shop: ShopText, tokenizer: Any, settings: Any, stage: int, steps: in
         day_start_share=settings.day_start_share,
         seed=[settings.seed, stage],
         heldout=False,
+        think_share=settings.think_share,
     )
     if not new:
         raise UserError("no search outside the held-out ones: too little text to train on")
@@ -107,5 +108,6 @@ def heldout_examples(shop: ShopText, tokenizer: Any, settings: Any) -> dict[str,
             day_start_share=settings.day_start_share,
             seed=[settings.seed, STAGES],
             heldout=True,
+            think_share=settings.think_share,
         ),
     }

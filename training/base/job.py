@@ -6,7 +6,7 @@
 It gives the loop a language model where none can be fetched: tokenizer and weights come from the
 shop's own training days. Three tasks share the steps: plain text (items, queries), item → queries,
 and the copy curriculum (random behaviour lines → their queries, latest first), the last two in the
-very prompt and list grammar that list SFT uses. Not part of the paper, which starts from a
+very prompts and target grammars that SFT uses. Not part of the paper, which starts from a
 pretrained model.
 """
 
@@ -36,6 +36,9 @@ class BaseSettings(TrainSettings):
     text_share: float = Field(0.1, ge=0, le=1, description="Share of steps on plain text.")
     pair_share: float = Field(0.15, ge=0, le=1, description="Share of steps on item to queries.")
     copy_max_lines: int = Field(40, ge=1, description="Longest context of the copy curriculum.")
+    think_share: float = Field(
+        0.0, ge=0, le=1, description="Share of copy contexts whose target is interest points."
+    )
     day_start_share: float = Field(
         0.5, ge=0, le=1, description="Share of copy contexts without <0_day_ago>."
     )

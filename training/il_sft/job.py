@@ -33,6 +33,9 @@ from training.il_sft.settings import SftSettings
 __all__ = ["SftSettings", "load_base", "lora_config", "resolve_base"]
 
 
+_RECIPES = {"direct": "direct-tiny", "think": "think-tiny"}
+
+
 @click.command("sft")
 @click.option(
     "--recipe", help="Recipe name or YAML file. [default: direct-tiny or think-tiny, by --variant]"
@@ -51,7 +54,7 @@ def command(
     recipe: str | None, dry_run: bool, processes: int, as_of: str | None, **options: Any
 ) -> None:
     """Train a language model to write a user's ordered query list, or interest points."""
-    path = recipe_path("training/il_sft", recipe or f"{options['variant'] or 'direct'}-tiny")
+    path = recipe_path("training/il_sft", recipe or _RECIPES.get(options["variant"], "direct-tiny"))
     settings = SftSettings.load(path, options)
     home = Home.from_environment()
     if dry_run:

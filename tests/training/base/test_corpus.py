@@ -9,6 +9,7 @@ from aigq import warehouse
 from aigq.context import MAX_DAYS_AGO, SPECIAL_TOKENS, compressed_prompt
 from aigq.lists import parse_list
 from aigq.settings import UserError
+from aigq.think import parse_think
 from training.base.corpus import (
     Line,
     ShopText,
@@ -92,6 +93,30 @@ def test_copy_lists_are_the_prompt_s_own_queries_in_reverse(tokenizer):
         parsed = parse_list(target, finished=True)
         assert parsed.error is None and parsed.duplicates == 0
         assert list(parsed.queries) == list(dict.fromkeys(reversed(searched)))[:10]
+
+
+def test_copied_interest_points_name_the_lines_of_their_queries(tokenizer):
+    think = 0
+    for example in copies(tokenizer, think_share=0.5):
+        prompt = tokenizer.decode(example.input_ids[: example.target_start])
+        *lines, asked = prompt.split("\n")[1:]
+        texts = [line.rpartition("|")[2].strip() if "<search>" in line else None for line in lines]
+        target = tokenizer.decode(example.input_ids[example.target_start : -1])
+        if asked == "<hints>":
+            assert parse_list(target, finished=True).error is None
+            continue
+        think += 1
+        parsed = parse_think(target, finished=True, behaviors=len(lines))
+        assert parsed.error is None and parsed.duplicates == 0
+        searched = [text for text in texts if text is not None]
+        assert list(parsed.queries) == list(dict.fromkeys(reversed(searched)))[:10]
+        for point in parsed.points:
+            assert {texts[t - 1] for t in point.triggers} == set(point.queries)
+            assert point.triggers == tuple(
+                n for n, text in enumerate(texts, start=1) if text in point.queries
+            )
+            assert point.rationale == ", ".join(point.queries)
+    assert 60 < think < 140
 
 
 def test_every_day_token_is_met_and_days_fall(tokenizer):

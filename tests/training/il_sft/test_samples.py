@@ -197,7 +197,7 @@ def test_think_reads_whole_sessions_that_a_teacher_explained(shop_home, tokenize
     assert len(rows) == 98
     assert not any(row["user_id"] == "u0" for row in rows)
     assert len(read(shop_home, "think", limit=10)) == 10
-    samples = make(rows, tokenizer, variant="think")
+    samples = make(rows, tokenizer, variant="think", max_target_tokens=400)
     assert len(samples.train) == 98
     saved = samples.counts["prompt_tokens"]["saved_share"]
     assert 0.3 < saved < 0.9
