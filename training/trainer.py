@@ -99,7 +99,10 @@ class ListTrainer(SFTTrainer):
 
     def restore_loss(self, checkpoint: Path) -> None:
         """Go on with the losses since the curve's last point, which transformers forgets."""
-        loss, since = json.loads((checkpoint / _loss_file()).read_text())
+        file = checkpoint / _loss_file()
+        if not file.exists():  # more processes than before: what they had is in the others' mean
+            return
+        loss, since = json.loads(file.read_text())
         self._tr_loss += loss
         self._globalstep_last_logged = since
 

@@ -72,7 +72,12 @@ def test_base_is_published_with_its_origin(home):
     assert not list((home.models / ".work").iterdir())
 
 
-@pytest.mark.parametrize("extra", [[], ["--lora-rank", "4"]], ids=["full", "lora"])
+LORA = ["--lora-rank", "4"]
+
+
+@pytest.mark.parametrize(
+    "extra", [[], LORA, [*LORA, "--weights-dtype", "bfloat16"]], ids=["full", "lora", "lora-bf16"]
+)
 def test_sft_learns_and_is_published(home, extra):
     result = aigq(*SFT, "--steps", "60", "--learning-rate", "5e-3", *extra)
     assert result.exit_code == 0, result.output
