@@ -47,8 +47,9 @@ class ParsedThink:
     ``empty``, ``missing_answer``, ``missing_rationale``, ``unpaired_points`` (not as many
     rationales as answer lines), ``empty_rationale``, ``long_rationale``, ``empty_point``,
     ``bad_trigger`` (not distinct numbers with commas between), ``trigger_out_of_range``,
-    ``missing_query``, ``empty_query``, ``long_query``, ``invalid_text``. ``duplicates``: queries
-    that repeat an earlier one. A point keeps one of each; two points may hold the same.
+    ``missing_query``, ``empty_query``, ``long_query``, ``invalid_text``; ``no_behaviors`` where
+    the prompt had none, which no text can answer. ``duplicates``: queries that repeat an earlier
+    one. A point keeps one of each; two points may hold the same.
     """
 
     points: tuple[InterestPoint, ...]
@@ -93,6 +94,8 @@ def parse_think(text: str, *, finished: bool, behaviors: int) -> ParsedThink:
 
     A malformed completion yields no point at all: none of it is served.
     """
+    if not behaviors:
+        return ParsedThink((), "no_behaviors")
     if not finished:
         return ParsedThink((), "truncated")
     if not text.strip():

@@ -122,6 +122,14 @@ def test_malformed(text, error):
     assert parse_think(text, finished=False, behaviors=9) == ParsedThink((), "truncated")
 
 
+def test_without_behaviours_no_text_is_right():
+    # Not the model's mistake, so it has a name of its own.
+    for text in (TEXT, "", "Why.\n\n1\ttea"):
+        for finished in (True, False):
+            parsed = parse_think(text, finished=finished, behaviors=0)
+            assert parsed == ParsedThink((), "no_behaviors")
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [

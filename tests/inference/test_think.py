@@ -71,8 +71,7 @@ def test_points_and_what_the_prompt_showed(home, publish_think, engine):
     assert parsed.error is None
     assert [p.triggers for p in parsed.points] == [(1, 2), (2,)]
     assert parsed.queries == ("thing 9", "big thing", "tea")
-    # A context without behaviours has no line that could be a trigger.
-    assert again.error == "trigger_out_of_range"
+    assert again.error == "no_behaviors"
     kept, none = model.kept
     assert 2 <= kept < 8 and none == 0
     shown = [CONTEXT.behaviors[shown_index(t, behaviors=8, kept=kept)] for t in range(1, kept + 1)]
@@ -80,7 +79,7 @@ def test_points_and_what_the_prompt_showed(home, publish_think, engine):
     prompt = model._tokenizer.decode(engine.requests[0].prompt)
     assert f"1|<{shown[0].days_ago}_day_ago>" in prompt and prompt.endswith("<interests>")
     metrics = model.tally.metrics()
-    assert metrics["malformed"] == {"trigger_out_of_range": 2}
+    assert metrics["malformed"] == {"no_behaviors": 2}
     assert (metrics["prompts"], metrics["prompts_cut"], metrics["lists"]) == (2, 1, 3)
     assert metrics["duplicates"] == 1
     assert "50.0% of 2 prompts cut" in model.tally.summary()
