@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.evaluate.metrics import Estimate
+from training.evaluate.bootstrap import Estimate
 
 _BINS = 10
 _TINY = 1e-7
