@@ -60,6 +60,7 @@ train = LazyGroup(
     lazy={
         "base": ("training.base.job:command", "A small language model on the shop's own text."),
         "sft": ("training.il_sft.job:command", "List SFT of a language model on the samples."),
+        "ctr": ("training.ctr.job:command", "A CTR model on the hints that were displayed."),
     },
 )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import duckdb
+import pyarrow as pa
 import torch
 
 from aigq import models, warehouse
@@ -132,12 +133,19 @@ class Snapshot:
 
         Raises :class:`UserError` where a table did not exist at this snapshot.
         """
+        cursor = self._execute(sql, parameters)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def batches(self, sql: str, parameters: Any = ()) -> Iterator[pa.RecordBatch]:
+        """The same rows as Arrow batches, of which one is held at a time."""
+        yield from self._execute(sql, parameters).to_arrow_reader(10_000)
+
+    def _execute(self, sql: str, parameters: Any) -> duckdb.DuckDBPyConnection:
         try:
-            cursor = self._con.execute(sql, parameters)
+            return self._con.execute(sql, parameters)
         except duckdb.CatalogException as error:
             raise UserError(
                 f"lake snapshot {self._snapshot} lacks a table: run `dbt build` first"
                 f" ({str(error).splitlines()[0]})"
             ) from None
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -2,7 +2,10 @@
    same so many instances of each table every time, none for all. #}
 {% macro sampled_contexts(limit=none) %}
 {% for table, key in [
-    ('samples_direct', 'session_id'), ('samples_think', 'session_id'), ('test_user_days', 'instance_id')
+    ('samples_direct', 'session_id'),
+    ('samples_think', 'session_id'),
+    ('samples_ctr', 'session_id'),
+    ('test_user_days', 'instance_id'),
 ] %}
     select
         '{{ table }}' as sample,

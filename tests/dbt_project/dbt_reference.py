@@ -285,6 +285,41 @@ class Reference:
             )
         return found
 
+    def ctr_samples(self) -> dict[str, Row]:
+        """samples_ctr by session id."""
+        behaviors = self.behaviors()
+        found = {}
+        for request in self.raw["hint_requests"]:
+            session, user, at = (request[k] for k in ("request_id", "user_id", "requested_at"))
+            shown = [
+                c
+                for c in self.raw["hint_candidates"]
+                if c["request_id"] == session and c["displayed"]
+            ]
+            if not shown:
+                continue
+            past = [b for b in behaviors[user] if b["occurred_at"] < at]
+            found[session] = {
+                "session_id": session,
+                "user_id": user,
+                "session_start_at": at,
+                "session_date": self.day(at),
+                "split": "train" if self.day(at) <= self.last_train_day() else "test",
+                **self.profile(user),
+                "behaviors": self.context(past, self.day(at)),
+                "exposures": [
+                    {
+                        "query_text": normalize(c["query_text"]),
+                        "position": c.get("position"),
+                        "is_clicked": c["clicked_at"] is not None,
+                        "rank_score": c["rank_score"],
+                    }
+                    for c in sorted(shown, key=lambda c: c["rank"])
+                ],
+                "is_replayed": False,
+            }
+        return found
+
     def sample(
         self, session: str, user: str, at: datetime, past: list[Row], tiers: dict, length: int
     ) -> Row:

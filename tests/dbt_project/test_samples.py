@@ -19,6 +19,17 @@ def test_samples_are_those_of_the_reference(random_shop, rows_of):
         assert found[session] == sample
 
 
+def test_ctr_samples_are_those_of_the_reference(random_shop, rows_of):
+    home, reference = random_shop
+    expected = reference.ctr_samples()
+    found = {r["session_id"]: r for r in rows_of(home, "from samples.samples_ctr")}
+    assert found.keys() == expected.keys()
+    assert found.keys() > reference.samples().keys(), "every request was clicked: too tame"
+    assert {len(s["exposures"]) for s in expected.values()} > {1, 3}
+    for session, sample in expected.items():
+        assert found[session] == sample
+
+
 def test_think_samples_are_those_of_the_reference(random_shop, rows_of):
     home, reference = random_shop
     expected = reference.think_samples()
@@ -145,7 +156,7 @@ def test_co_click_counts_training_days_only(random_shop, rows_of):
     assert found == reference.co_click()
 
 
-@pytest.mark.parametrize("table", ["samples_direct", "test_user_days"])
+@pytest.mark.parametrize("table", ["samples_direct", "samples_ctr", "test_user_days"])
 def test_a_context_with_other_contents_fails_the_build(random_shop, run_dbt, tmp_path, table):
     """As many behaviours on the same days, but one of them is not what the user did."""
     original, reference = random_shop

@@ -1,0 +1,95 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='changed',
+    meta={'day': 'session_date', 'user': 'user_id'}
+) }}
+
+with shop as (
+
+    select * from {{ ref('shop') }}
+
+),
+
+behaviors as (
+
+    select * from {{ ref('behaviors') }}
+
+),
+
+users as (
+
+    select * from {{ ref('stg_users') }}
+
+),
+
+requests as (
+
+    select
+        request_id as session_id,
+        user_id,
+        requested_at as session_start_at,
+        request_date as session_date,
+        requested_at as predicted_at,
+        request_date as predicted_date,
+        is_replayed,
+    from {{ ref('requests') }} as requests
+    where {{ in_changed_contexts('requests.user_id', 'requests.request_date') }}
+
+),
+
+displayed as (
+
+    select
+        request_id as session_id,
+        {{ list_in_order(
+            make_struct({
+                'query_text': 'query_text',
+                'position': 'position',
+                'is_clicked': 'clicked_at is not null',
+                'rank_score': 'rank_score',
+            }),
+            'rank',
+        ) }} as exposures,
+    from {{ ref('candidates') }}
+    where is_displayed and {{ from_first_changed_day('request_date') }}
+    group by request_id
+
+),
+
+sessions as (
+
+    select * from requests
+    inner join displayed using (session_id)
+
+),
+
+contexts as (
+
+{{ recent_behaviors('sessions', 'behaviors', 'session_id', var('max_behaviors')) }}
+
+),
+
+final as (
+
+    select
+        sessions.session_id,
+        sessions.user_id,
+        sessions.session_start_at,
+        sessions.session_date,
+        case
+            when sessions.session_date <= shop.train_end_date then 'train' else 'test'
+        end as split,
+        users.age_band,
+        users.gender,
+        users.region,
+        coalesce(contexts.behaviors, []) as behaviors,
+        sessions.exposures,
+        sessions.is_replayed,
+    from sessions
+    left join contexts using (session_id)
+    left join users using (user_id)
+    cross join shop
+
+)
+
+select * from final

@@ -1,0 +1,1 @@
+"""The production CTR model: trained on displayed hints, judged on later days."""
