@@ -4,9 +4,14 @@ import pytest
 
 from aigq.settings import PROJECT_ROOT, UserError, recipe_path
 from training.base.job import BaseSettings
+from training.ctr.job import CtrSettings
 from training.il_sft.job import SftSettings
 
-CLASSES = {"training/base": BaseSettings, "training/il_sft": SftSettings}
+CLASSES = {
+    "training/base": BaseSettings,
+    "training/ctr": CtrSettings,
+    "training/il_sft": SftSettings,
+}
 RECIPES = [
     (package, path.stem)
     for package in CLASSES

@@ -74,7 +74,7 @@ def predict(network: CtrNetwork, data: Exposures) -> tuple[np.ndarray, np.ndarra
     as_shown, first = np.empty((2, len(data.clicked)))
     for start in range(0, len(data), _BATCH):
         batch = batches.make(np.arange(start, min(start + _BATCH, len(data))))
-        logits = network(batch.texts, batch.behaviors, batch.queries, batch.position)
+        logits, _ = network(batch.texts, batch.behaviors, batch.queries, batch.position)
         there = network.position_logits(batch.position)
         front = network.position_logits(torch.ones_like(batch.position))
         as_shown[batch.exposures] = logits.sigmoid()[batch.mask].numpy()

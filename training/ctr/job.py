@@ -41,6 +41,9 @@ class CtrSettings(Settings):
         1e-2, gt=0, description="Peak learning rate of the hashed features."
     )
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay of the layers.")
+    following_weight: float = Field(
+        0.1, ge=0, description="Weight of telling what a user did next from what others did."
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the hidden layer.")
     warmup_share: float = Field(0.05, ge=0, le=1, description="Share of steps that warm up.")
     checkpoint_steps: int = Field(200, ge=1, description="Steps between checkpoints.")
@@ -253,10 +256,30 @@ def new_network(settings: CtrSettings, data: Any) -> Any:
     ]
     shape = CtrConfig.__dataclass_fields__.keys() & CtrSettings.model_fields.keys()
     torch.manual_seed(settings.seed)
-    return CtrNetwork(
+    network = CtrNetwork(
         CtrConfig(tuple(values), **{name: getattr(settings, name) for name in shape}),
         settings.dropout,
     )
+    start_from_rates(network, data)
+    return network
+
+
+def start_from_rates(network: Any, data: Any) -> None:
+    """Let the biases begin at the positions' own log-odds: far from zero, they would take as many
+    steps as all the rest."""
+    import numpy as np
+    import torch
+
+    place = np.minimum(data.position, network.config.max_position)
+    size = network.config.max_position + 1
+    clicks = np.bincount(place, data.clicked, size)
+    shown = np.bincount(place, minlength=size)
+    # A click and its contrary beside those that were seen, at the shop's rate.
+    rate = (clicks + data.clicked.mean()) / (shown + 1)
+    odds = torch.from_numpy(np.log(rate / (1 - rate)).astype(np.float32))
+    with torch.no_grad():
+        network.position.weight[:, 0] = odds - odds[1]
+        network.judge[-1].bias.fill_(odds[1])
 
 
 def end_of_day(snapshot: Any, day: date) -> str:

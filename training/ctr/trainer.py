@@ -32,23 +32,26 @@ def train(
 ) -> dict[str, float]:
     """Train ``network`` in place along ``plan``, from the newest checkpoint in ``work`` on.
 
-    Returns steps and the mean loss of the last tenth of them. With the same inputs a killed and
-    resumed run ends bit for bit like an uninterrupted one.
+    Returns steps and the mean click loss of the last tenth of them. With the same inputs a killed
+    and resumed run ends bit for bit like an uninterrupted one.
     """
     optimizer = make_optimizer(network, how)
     losses = _restore(network, optimizer, work)
     network.train()
     bar = tqdm(total=len(plan), initial=len(losses), desc="train ctr", unit="step")
     for step in range(len(losses), len(plan)):
-        # Dropout of a step depends on its number alone, also after a kill.
+        # What is drawn in a step depends on its number alone, also after a kill.
         torch.manual_seed(how.seed * 1_000_003 + step)
         batch = batches.make(plan[step])
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * _schedule(step, len(plan), how.warmup_share)
-        logits = network(batch.texts, batch.behaviors, batch.queries, batch.position)
+        logits, vectors = network(batch.texts, batch.behaviors, batch.queries, batch.position)
         loss = click_loss(logits, batch.clicked, batch.mask)
+        total = loss
+        if how.following_weight:
+            total = loss + how.following_weight * network.following_loss(batch.behaviors, vectors)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())

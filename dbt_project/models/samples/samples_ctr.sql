@@ -44,8 +44,8 @@ displayed as (
         {{ list_in_order(
             make_struct({
                 'query_text': 'query_text',
-                'position': 'position',
-                'is_clicked': 'clicked_at is not null',
+                '"position"': 'position',
+                'is_clicked': '(clicked_at is not null)',
                 'rank_score': 'rank_score',
             }),
             'rank',

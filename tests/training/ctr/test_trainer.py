@@ -45,7 +45,7 @@ def test_interest_is_learned_and_carries_over_to_new_users(make_planted, tmp_pat
 
 def test_position_is_a_bias_that_scoring_leaves_out(make_exposures, tmp_path):
     """Clicks depend on the position alone: 0.5, 0.2, 0.05. "tent" is mostly displayed first and so
-    clicked three times as often as "lamp"; displayed at the same place they are worth the same."""
+    clicked twice as often as "lamp"; displayed at the same place they are worth the same."""
     rng = np.random.default_rng(3)
     rows = []
     for user in range(4000):
@@ -57,7 +57,7 @@ def test_position_is_a_bias_that_scoring_leaves_out(make_exposures, tmp_path):
     clicks = {
         text: data.clicked[data.query == number].mean() for number, text in enumerate(data.texts)
     }
-    assert clicks["tent"] > 2 * clicks["lamp"] > 4 * clicks["scarf"] / 1.5
+    assert clicks["tent"] > 1.8 * clicks["lamp"] > 2.5 * clicks["scarf"]
     network = fit(data, tmp_path, epochs=12, weight_decay=0.0, dropout=0.0)
     (scores,) = CtrScorer(network).score([Context()], [["tent", "lamp", "scarf"]])
     assert scores.max() / scores.min() < 1.3
@@ -85,14 +85,15 @@ class Killed(Exception):
     """Stands for kill -9 right after a checkpoint."""
 
 
-@pytest.mark.parametrize("killed_at", [3, 7, 10])
+@pytest.mark.parametrize("killed_at", [3, 7, 9])
 def test_resumed_is_uninterrupted(make_planted, tmp_path, monkeypatch, killed_at):
     from training.ctr import trainer
 
     data, _ = make_planted(300, seed=5)
     how = {"epochs": 2, "checkpoint_steps": 2, "dropout": 0.3}
-    whole = fit(data, tmp_path / "whole", **how) if (tmp_path / "whole").mkdir() is None else None
-    (tmp_path / "cut").mkdir()
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole = fit(data, tmp_path / "whole", **how)
     original, steps = trainer.click_loss, iter(range(killed_at))
 
     def dies(*arguments):
