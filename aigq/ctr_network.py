@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -89,16 +88,11 @@ def text_features(text: str, buckets: int) -> np.ndarray:
 
 
 def hash_texts(texts: Sequence[str], buckets: int) -> Texts:
-    """:func:`text_features` of ``texts``, as the network takes them."""
-    return join_features([text_features(text, buckets) for text in texts])
-
-
-def join_features(parts: Sequence[np.ndarray]) -> Texts:
-    """The features of several texts as one bag each."""
+    """:func:`text_features` of ``texts`` (T > 0), as the network takes them."""
+    parts = [text_features(text, buckets) for text in texts]
     sizes = np.fromiter(map(len, parts), np.int64, len(parts))
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(parts) else sizes
-    flat = np.fromiter(chain.from_iterable(parts), np.int64, int(sizes.sum()))
-    return Texts(torch.from_numpy(flat), torch.from_numpy(offsets))
+    offsets = np.cumsum(sizes) - sizes
+    return Texts(torch.from_numpy(np.concatenate(parts)), torch.from_numpy(offsets))
 
 
 class CtrNetwork(nn.Module):

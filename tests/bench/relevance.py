@@ -33,6 +33,7 @@ from aigq.simulator.settings import ShopSettings
 from training.ctr.metrics import auc
 
 GOOD = 2.5
+_FEWEST = 100  # queries that a mean over queries is taken of, at least
 
 _JUDGED = """
 create table judged as
@@ -173,10 +174,13 @@ def agreement(
         found.append([metric(chosen, drawn) for metric in metrics])
     low, high = np.percentile(found, [2.5, 97.5], axis=0)
     every = np.arange(len(scores)), np.arange(len(rows))
-    return [
+    cells = [
         f"{metric(*every):.3f} [{a:.3f} {b:.3f}]"
         for metric, a, b in zip(metrics, low, high, strict=True)
     ]
+    if (~np.isnan(within)).sum() < _FEWEST:
+        cells[1] = "-"
+    return cells
 
 
 def spearman(one: np.ndarray, other: np.ndarray) -> float:

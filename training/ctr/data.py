@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from aigq.context import ACTIONS, PROFILE_FIELDS
-from aigq.ctr_network import Behaviors, CtrConfig, Texts, join_features, text_features
+from aigq.ctr_network import Behaviors, CtrConfig, Texts, text_features
 from aigq.settings import UserError
 from training.workspace import Snapshot
 
@@ -147,7 +147,9 @@ class Batches:
         for field, names in enumerate(config.profile_values):
             for number, name in enumerate(names, start=1):
                 self.profile[data.profile[:, field] == name, field] = number
-        self.features = [text_features(text, config.buckets) for text in data.texts]
+        features = [text_features(text, config.buckets) for text in data.texts]
+        self._features = np.concatenate(features)
+        self._feature_start = np.cumsum([0, *map(len, features)])
         # Something to point at where nobody has done anything yet.
         columns = (data.behavior_text, data.action, data.days_ago)
         self._behaviors = columns if len(data.action) else tuple(np.zeros((3, 1), np.int64))
@@ -169,7 +171,7 @@ class Batches:
         )
         split = behavior_text.size
         return Batch(
-            texts=join_features([self.features[text] for text in used]),
+            texts=self._texts(used),
             behaviors=Behaviors(
                 torch.from_numpy(place[:split].reshape(behavior_text.shape)),
                 torch.from_numpy(np.where(is_behavior, action, 0).astype(np.int64)),
@@ -183,6 +185,14 @@ class Batches:
             mask=torch.from_numpy(is_shown),
             exposures=shown[is_shown],
         )
+
+    def _texts(self, numbers: np.ndarray) -> Texts:
+        """The features of these texts."""
+        start = self._feature_start[numbers]
+        sizes = self._feature_start[numbers + 1] - start
+        offsets = np.cumsum(sizes) - sizes
+        at = np.repeat(start - offsets, sizes) + np.arange(sizes.sum())
+        return Texts(torch.from_numpy(self._features[at]), torch.from_numpy(offsets))
 
 
 @dataclass(frozen=True)

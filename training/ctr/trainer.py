@@ -81,6 +81,7 @@ def make_optimizer(network: CtrNetwork, how: "CtrSettings") -> torch.optim.AdamW
         ],
         lr=how.learning_rate,
         betas=(0.9, 0.99),
+        fused=True,
     )
 
 
