@@ -8,7 +8,7 @@ import torch
 
 from aigq import ctr
 from aigq.context import Behavior, Context
-from aigq.ctr_network import CtrConfig, CtrNetwork, text_features
+from aigq.ctr_network import Behaviors, CtrConfig, CtrNetwork, text_features
 from aigq.settings import Home, UserError
 
 CONFIG = CtrConfig(
@@ -110,6 +110,25 @@ def test_features_are_the_same_everywhere_and_words_share_them():
     assert len(tent & tents) >= 3 > len(tent & stove)
     chinese = [set(text_features(text, 1 << 16)) for text in ("红色鞋子", "鞋")]
     assert chinese[0] & chinese[1]
+
+
+def test_what_follows_what_is_told_from_the_others_by_hand():
+    """Ann did 0 then 1 on one day, Bob 2 then 3. Cy did 0 and a day later 2, Di did 1 twice: neither
+    counts. One head of two numbers: scores are products over the root of two."""
+    network = CtrNetwork(CtrConfig(width=2, heads=1, hidden=2, buckets=64))
+    vectors = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    behaviors = Behaviors(
+        text=torch.tensor([[0, 1], [2, 3], [0, 2], [1, 1]]),
+        action=torch.zeros(4, 2, dtype=torch.long),
+        days_ago=torch.tensor([[1, 1], [0, 0], [2, 1], [5, 5]]),
+        length=torch.tensor([2, 2, 2, 2]),
+        profile=torch.zeros(4, 3, dtype=torch.long),
+    )
+    right, wrong = np.array([2.0, 3.0]) / np.sqrt(2), 0.0
+    expected = -np.log(np.exp(right) / (np.exp(right) + np.exp(wrong))).mean()
+    assert network.following_loss(behaviors, vectors).item() == pytest.approx(expected, abs=1e-5)
+    alone = Behaviors(*(part[2:] for part in behaviors))
+    assert network.following_loss(alone, vectors).item() == 0
 
 
 def test_what_is_kept_is_bounded(network, monkeypatch):

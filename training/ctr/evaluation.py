@@ -13,8 +13,8 @@ from training.ctr.data import Batches, Exposures
 from training.ctr.metrics import Estimate, calibration_table, measure
 from training.workspace import Snapshot
 
-# Displays at the shop's rate that a query's CTR is drawn towards, as in features.query_stats.
-_PRIOR = 20
+# Displays at the shop's rate that counted rates are drawn towards; see training/LOG.md.
+_PRIOR = 100
 _BATCH = 512
 
 _COUNTS = """
@@ -164,7 +164,7 @@ def as_json(result: Result, days: Sequence[date]) -> dict[str, Any]:
         "users": result.users,
         "metrics": {
             predictor: {
-                name: {"value": e.value, "interval": [e.low, e.high]}
+                name: {"value": _known(e.value), "interval": [_known(e.low), _known(e.high)]}
                 for name, e in estimates.items()
             }
             for predictor, estimates in result.estimates.items()
@@ -174,3 +174,8 @@ def as_json(result: Result, days: Sequence[date]) -> dict[str, Any]:
             for shown, predicted, clicks in result.calibration
         ],
     }
+
+
+def _known(value: float) -> float | None:
+    """NaN, which JSON lacks, as None."""
+    return None if np.isnan(value) else value

@@ -42,6 +42,22 @@ def test_it_trains_on_training_days_and_is_measured_on_later_ones(ctr_home, run_
     assert ((scores > 0) & (scores < 1)).all()
 
 
+def test_days_without_a_click_are_measured_as_far_as_they_can_be(ctr_home, run_job, rows_of):
+    """NaN is no JSON: in meta.runs it would stop every build that reads the table."""
+    clear = "UPDATE lake.samples.samples_ctr SET exposures = list_transform(exposures, lambda e:"
+    clear += " struct_update(e, is_clicked := false)) WHERE session_date > DATE '2026-03-08'"
+    warehouse.write(ctr_home, lambda con: con.execute(clear))
+    run_job("--epochs", "1")
+    measured = models.resolve(ctr_home, "ctr").manifest["metrics"]["evaluation"]["metrics"]["ctr"]
+    assert measured["auc"] == {"value": None, "interval": [None, None]}
+    assert measured["log_loss"]["value"] > 0
+    (row,) = rows_of(
+        ctr_home,
+        "select json_extract_string(metrics, '$.evaluation.clicks') as clicks from meta.runs",
+    )
+    assert row["clicks"] == "0"
+
+
 def test_going_on_reads_the_new_days_log_only(ctr_home, run_job):
     """A model that goes on from day 8 with day 9 is the same, whatever days 1 to 8 now hold."""
     run_job("--epochs", "1")
