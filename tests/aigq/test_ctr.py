@@ -113,7 +113,7 @@ def test_features_are_the_same_everywhere_and_words_share_them():
 
 
 def test_what_follows_what_is_told_from_the_others_by_hand():
-    """Ann did 0 then 1 on one day, Bob 2 then 3. Cy did 0 and a day later 2, Di did 1 twice: neither
+    """Ann did 0 then 1 on one day, Bob 2 then 3. Cy did 0 and a day later 2, Di 1 twice: neither
     counts. One head of two numbers: scores are products over the root of two."""
     network = CtrNetwork(CtrConfig(width=2, heads=1, hidden=2, buckets=64))
     vectors = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])

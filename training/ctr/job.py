@@ -35,10 +35,10 @@ class CtrSettings(Settings):
     max_behaviors: int = Field(50, ge=1, description="Newest behaviours of a context that count.")
     max_position: int = Field(10, ge=1, description="Later positions share this one's bias.")
     epochs: int = Field(3, ge=1, description="Passes over the displayed hints.")
-    batch_requests: int = Field(256, ge=1, description="Requests of a step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the layers.")
+    batch_requests: int = Field(128, ge=1, description="Requests of a step.")
+    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate of the layers.")
     features_learning_rate: float = Field(
-        1e-2, gt=0, description="Peak learning rate of the hashed features."
+        3e-3, gt=0, description="Peak learning rate of the hashed features."
     )
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay of the layers.")
     following_weight: float = Field(
