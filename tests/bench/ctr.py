@@ -36,16 +36,16 @@ from lake.samples.samples_ctr
 inner join (
     select request_id as session_id, list(query_text order by rank) as queries,
         list(rank_score order by rank) as scores
-    from lake.sessions.candidates group by all
+    from lake.sessions.candidates where request_date > ? group by request_id
 ) as candidates using (session_id)
 where session_date > ?
 order by md5(session_id)
 limit ?
 """
 _QUERIES = """
-select content_text from lake.behavior.behaviors
+select distinct content_text from lake.behavior.behaviors
 where action = 'search' and behavior_date <= ?
-group by all order by md5(content_text)
+order by content_text
 """
 
 
@@ -64,7 +64,7 @@ def main(model: str, requests: int, queries: int, landing: Path | None) -> None:
     found = models.resolve(home, model)
     last = date.fromisoformat(found.manifest["days_seen"][-1])
     con = warehouse.connect(home, read_only=True)
-    rows = con.execute(_REQUESTS, [last, requests]).to_arrow_table().to_pylist()
+    rows = con.execute(_REQUESTS, [last, last, requests]).to_arrow_table().to_pylist()
     known = [text for (text,) in con.execute(_QUERIES, [last]).fetchall()]
     con.close()
     if not rows:

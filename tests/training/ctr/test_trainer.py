@@ -17,7 +17,9 @@ from training.ctr.trainer import train
 
 pytestmark = pytest.mark.torch
 
+# Rates of their own: what the toy logs show must not move with the recipe of a real one.
 TINY = {"width": 16, "heads": 2, "hidden": 16, "buckets": 1024, "batch_requests": 64}
+TINY |= {"learning_rate": 1e-3, "features_learning_rate": 1e-2}
 
 
 def fit(data, work: Path, **how) -> CtrNetwork:
