@@ -69,9 +69,10 @@ class Examples:
 
 def read_log(snapshot: Snapshot) -> Log:
     """The behaviours of the training days at ``snapshot``. Raises :class:`UserError` for none."""
-    table = pa.Table.from_batches(list(snapshot.batches(_BEHAVIORS)))
-    if not len(table):
+    rows = list(snapshot.batches(_BEHAVIORS))
+    if not sum(map(len, rows)):
         raise UserError("behavior.behaviors holds nothing in the training days: run `dbt build`")
+    table = pa.Table.from_batches(rows)
     text = table["content_text"].combine_chunks().dictionary_encode()
     user = table["user_id"].combine_chunks().dictionary_encode()
     users = user.dictionary.to_pylist()

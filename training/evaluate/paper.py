@@ -128,8 +128,8 @@ def table_2(
         header,
         rows,
         [
-            "Step: less the nearest row above that was run, 95% paired bootstrap interval, * where it"
-            " lies off 0. The paper's own numbers of this table are not at hand.",
+            "Step: less the nearest row above that was run, 95% paired bootstrap interval, * where"
+            " it lies off 0. The paper's own numbers of this table are not at hand.",
         ],
     )
 
