@@ -74,10 +74,10 @@ ZERO_SHOT += ("--instances", "3")
 
 
 def test_a_base_model_is_asked_in_words(shop, untrained, aigq, rows_of, monkeypatch):
-    import inference.direct
+    import inference.list_model
 
     prompts = []
-    fit = inference.direct.fit_prompts
+    fit = inference.list_model.fit_prompts
 
     def seen(contexts, tokenizer, **options):
         found = fit(contexts, tokenizer, **options)
@@ -85,7 +85,7 @@ def test_a_base_model_is_asked_in_words(shop, untrained, aigq, rows_of, monkeypa
         assert options["style"] == "verbose"
         return found
 
-    monkeypatch.setattr("inference.direct.fit_prompts", seen)
+    monkeypatch.setattr("inference.list_model.fit_prompts", seen)
     aigq(*ZERO_SHOT, "--model", "base", "--max-tokens", "24")
     assert len(prompts) == 3
     draws = rows_of(shop, "SELECT * FROM eval.list_draws WHERE model = 'base'")

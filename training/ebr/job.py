@@ -32,7 +32,7 @@ _RECALL_AT = 30
 class EbrSettings(Settings):
     """Settings of ``aigq train ebr``."""
 
-    steps: int = Field(1500, ge=1, description="Optimiser steps.")
+    steps: int = Field(600, ge=1, description="Optimiser steps.")
     batch_examples: int = Field(512, ge=2, description="Searches of a step: mutual negatives.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of the towers.")
     features_learning_rate: float = Field(2e-2, gt=0, description="The same of the text features.")
@@ -116,6 +116,7 @@ def train_ebr(run: jobs.Run, settings: EbrSettings, *, recipe: str) -> None:
             build,
             {
                 "kind": models.EBR,
+                "precision": "fp32",
                 "recipe": recipe,
                 "settings": settings.model_dump(),
                 "seed": settings.seed,

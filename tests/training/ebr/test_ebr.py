@@ -72,6 +72,15 @@ def build(root, users: int = 120) -> Home:
     return home
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tensors are so small that threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory) -> Home:
     """The shop, not to be changed."""
