@@ -64,7 +64,7 @@ def test_more_lists_and_instances_add_to_those_there(shop, aigq, rows_of):
 def test_nothing_missing_starts_no_engine_and_keeps_the_figures(shop, aigq, rows_of, monkeypatch):
     aigq(*GENERATE, "--lists", "2", "--instances", "4")
     before = last_metrics(shop, rows_of)
-    monkeypatch.setattr("inference.direct.open_engine", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr("inference.list_model.open_engine", lambda *_, **__: pytest.fail("started"))
     out = aigq(*GENERATE, "--lists", "2", "--instances", "4")
     assert "nothing is missing" in out.stderr
     after = last_metrics(shop, rows_of)

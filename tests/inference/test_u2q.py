@@ -43,7 +43,7 @@ def script(monkeypatch):
 
     def install(*texts):
         engine = Scripted(texts)
-        monkeypatch.setattr("inference.direct.open_engine", lambda *_, **__: engine)
+        monkeypatch.setattr("inference.list_model.open_engine", lambda *_, **__: engine)
         return engine
 
     return install
@@ -122,7 +122,7 @@ def test_running_again_neither_doubles_nor_generates(shop, aigq, rows_of, monkey
     before = rows_of(shop, RUNS)
     done = {row["user_id"] for row in before}
     assert done, "the tiny model writes at least one readable list"
-    monkeypatch.setattr("inference.direct.open_engine", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr("inference.list_model.open_engine", lambda *_, **__: pytest.fail("started"))
     aigq("generate", "u2q", "--users", ",".join(done))
     assert rows_of(shop, RUNS) == before
     con = duckdb.connect()

@@ -11,7 +11,9 @@ VARIABLES = {"shop_timezone": "Asia/Tokyo", "train_days": 4}
 
 @pytest.mark.torch
 @pytest.mark.e2e
-def test_what_think_said_is_shown_after_a_click(shop, aigq, script, run_dbt, run_feast):
+def test_what_think_said_is_shown_after_a_click(
+    shop, aigq, script, run_dbt, run_feast, monkeypatch
+):
     """Line 12 is the newest behaviour, i0; line 10 is i1. The online store still has the index
     before, in which "red shoes" led to "scarf"."""
     points = [
@@ -46,6 +48,7 @@ def test_what_think_said_is_shown_after_a_click(shop, aigq, script, run_dbt, run
     assert hints["tea pot"]["why"]["rationale"] == "A kettle is for tea."
     assert hints["tea pot"]["why"]["score"] > hints["water filter"]["why"]["score"] > 0
     assert "scarf" not in hints
+    monkeypatch.setenv("COLUMNS", "100")
     page = aigq("hints", "u3", "--clicked", "i1").stdout
     assert "clicked Chair 2000, Chair" in page and "why: A chair stands at a desk." in page
     assert "1 left out, no longer in the index" in page
