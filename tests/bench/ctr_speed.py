@@ -1,7 +1,7 @@
 """The CTR model: pairs scored per second, and in a simulated shop how close it is to the truth.
 
-    python tests/bench/ctr_speed.py                       # the newest `ctr` model of the data home
-    python tests/bench/ctr_speed.py --landing data/landing    # and the truth beside the simulated log
+    python tests/bench/ctr_speed.py                      # the newest `ctr` model of the data home
+    python tests/bench/ctr_speed.py --landing data/landing    # and the truth beside the log
 
 Speed: requests of the days after those the model has seen, each context with ``--queries`` queries
 of other requests, on two threads. Cold: nothing is kept from before; warm: the same again; alone:

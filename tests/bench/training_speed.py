@@ -1,8 +1,7 @@
-"""`python tests/bench/training_speed.py`: our trainer beside plain `transformers.Trainer`, on the same
-batches of the same model; and the memory predicted before a training starts, beside the measured.
+"""Our trainer beside plain `transformers.Trainer`, on the same batches of the same model; and the memory predicted before a training starts, beside the measured.
 
-    python tests/bench/training_speed.py                       # the tiny model, 2 cores, 3 repetitions
-    python tests/bench/training_speed.py --model small --batch-tokens 16384      # one GPU
+    python tests/bench/training_speed.py                    # the tiny model, 2 cores, 3 repetitions
+    python tests/bench/training_speed.py --model small --batch-tokens 16384   # one GPU
 
 Each training is a process of its own; contestants take turns, ratios are taken within a repetition.
 Examples are drawn: prompts of 100 to 176 tokens, targets of 15 to 60, as recipe direct-tiny has
