@@ -1,4 +1,5 @@
-"""Our trainer beside plain `transformers.Trainer`, on the same batches of the same model; and the memory predicted before a training starts, beside the measured.
+"""Our trainer beside plain `transformers.Trainer`, on the same batches of the same model; and the
+memory predicted before a training starts, beside the measured.
 
     python tests/bench/training_speed.py                    # the tiny model, 2 cores, 3 repetitions
     python tests/bench/training_speed.py --model small --batch-tokens 16384   # one GPU
