@@ -233,9 +233,10 @@ def test_spans_of_lists(kind, queries):
 
 @given(TEXTS)
 def test_reading_spells_what_was_encoded(text):
+    text = text.encode(errors="replace").decode()  # a lone surrogate is nothing to encode
     for tokenizer, table in zip(TOKENIZERS, TABLES, strict=True):
         ids = tokenizer(text, split_special_tokens=True)["input_ids"]
-        assert table.read(ids).text == text.encode(errors="replace").decode()
+        assert table.read(ids).text == text
 
 
 def test_a_token_over_a_border_by_hand():

@@ -261,6 +261,7 @@ def test_a_plan_has_whole_epochs(count, batch, steps):
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(planted, tmp_path):
     homes = [Home(tmp_path / name) for name in ("killed", "whole")]
     for home in homes:

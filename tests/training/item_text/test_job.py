@@ -76,11 +76,13 @@ def test_it_learns_the_words_of_queries_and_is_measured_on_items_kept_out(home):
     assert (metrics["items_train"], metrics["items_heldout"]) == (400 - heldout, heldout)
     assert metrics["heldout_loss"] < 0.5 * math.log(500)
     assert metrics["heldout_f1"] > metrics["heldout_rule_f1"]
-    assert metrics["heldout_gain_f1"][1] < metrics["heldout_gain_f1"][2]
+    gain, low, high = metrics["heldout_gain_f1"]
+    assert 0 < low <= gain <= high
     base = models.resolve(home, "base")
     assert version.manifest["base_model"] == f"base@{base.version}"
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_is_the_same_model(home, tmp_path):
     import torch
     from transformers import AutoModelForCausalLM
