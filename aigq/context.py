@@ -139,7 +139,7 @@ def fit_prompts(
 
     Raises :class:`UserError` where not even the prompt without behaviours fits.
     """
-    render, clean = PROMPT_STYLES[style], _cleaner(tokenizer)
+    render, clean = PROMPT_STYLES[style], cleaner(tokenizer)
     ids = _encode(tokenizer, [render(c, clean, variant=variant) for c in contexts])
     fitted = [FittedPrompt(p, len(c.behaviors)) for p, c in zip(ids, contexts, strict=True)]
     # Dropping the oldest line never lengthens a prompt, so the largest count that fits can be
@@ -179,7 +179,7 @@ def prompt_tokens(
 
     ``saved_share``: 1 - compressed / verbose. ``tokenizer`` must have the special tokens.
     """
-    clean = _cleaner(tokenizer)
+    clean = cleaner(tokenizer)
     totals = {
         style: sum(
             map(len, _encode(tokenizer, [render(c, clean, variant=variant) for c in contexts]))
@@ -199,7 +199,7 @@ def _encode(tokenizer: Any, texts: list[str], **options: bool) -> list[list[int]
     return tokenizer(texts, add_special_tokens=False, **options)["input_ids"] if texts else []
 
 
-def _cleaner(tokenizer: Any) -> Clean:
+def cleaner(tokenizer: Any) -> Clean:
     """:func:`flat`, and a blank into each special token that a text spells: "< hints>".
 
     A search for ``<|endoftext|>`` would otherwise end the prompt.

@@ -5,26 +5,19 @@ query can be scored, seen in training or not. The position at which a hint was d
 bias of the logit alone (a shallow tower, after PAL, Guo et al., 2019): scoring sets it to 1.
 """
 
-import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aigq import hashing
 from aigq.context import ACTIONS, PROFILE_FIELDS
-from aigq.text import normalize_query
 
 # Days ago and places from the newest behaviour, by bucket: [0, 1), [1, 2), ... [61, inf).
 _EDGES = (1, 2, 3, 4, 5, 7, 10, 14, 21, 31, 61)
-# Scripts written without blanks between words: every character is a word as well.
-_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -73,26 +66,10 @@ class ContextState(NamedTuple):
     profile: torch.Tensor
 
 
-@lru_cache(maxsize=1 << 18)
-def text_features(text: str, buckets: int) -> np.ndarray:
-    """The hashed features of a text, int64 (n,), n > 0: the whole of it, its words, and the
-    character trigrams of each word between its bounds. The same in every process."""
-    text = normalize_query(text) or ""
-    found = ["=" + text]
-    for word in _WORD.findall(text):
-        found.append(word)
-        bounded = f"<{word}>"
-        found += (bounded[i : i + 3] for i in range(len(bounded) - 2))
-    found += _UNSPACED.findall(text)
-    return np.fromiter((zlib.crc32(f.encode()) % buckets for f in found), np.int64, len(found))
-
-
 def hash_texts(texts: Sequence[str], buckets: int) -> Texts:
-    """:func:`text_features` of ``texts`` (T > 0), as the network takes them."""
-    parts = [text_features(text, buckets) for text in texts]
-    sizes = np.fromiter(map(len, parts), np.int64, len(parts))
-    offsets = np.cumsum(sizes) - sizes
-    return Texts(torch.from_numpy(np.concatenate(parts)), torch.from_numpy(offsets))
+    """Hashed features of ``texts`` (T > 0), as the network takes them."""
+    features, offsets = hashing.hash_texts(texts, buckets)
+    return Texts(torch.from_numpy(features), torch.from_numpy(offsets))
 
 
 class CtrNetwork(nn.Module):

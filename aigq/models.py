@@ -76,8 +76,14 @@ def publish(home: Home, name: str, version: str, build: Path, manifest: Mapping[
 
 
 def discard_work(path: Path) -> None:
-    """Remove a finished run's checkpoints."""
-    shutil.rmtree(path, ignore_errors=True)
+    """Remove a finished run's checkpoints; killed half way, none of them is found again."""
+    gone = path.with_name(f".{path.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    try:
+        path.rename(gone)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def versions(home: Home, name: str) -> list[Model]:

@@ -36,6 +36,11 @@ class ZeroShot(Model):
                 f"{path}: expected a language model's configuration with"
                 f" max_position_embeddings: {error!r}"
             ) from None
+        if positions < 2 * _MAX_TARGET_TOKENS:
+            raise UserError(
+                f"{path}: a model of {positions} positions is too short to be asked; expected at"
+                f" least {2 * _MAX_TARGET_TOKENS}"
+            )
         return {
             "settings": {
                 "prompt_style": "verbose",

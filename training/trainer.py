@@ -99,12 +99,13 @@ class ListTrainer(SFTTrainer):
 
     def restore_loss(self, checkpoint: Path) -> None:
         """Go on with the losses since the curve's last point, which transformers forgets."""
-        file = checkpoint / _loss_file()
-        if not file.exists():  # more processes than before: what they had is in the others' mean
-            return
-        loss, since = json.loads(file.read_text())
-        self._tr_loss += loss
-        self._globalstep_last_logged = since
+        files = sorted(checkpoint.glob("loss_*.json"))
+        if len(files) == distributed.world_size():
+            files = [checkpoint / _loss_file()]
+        # Other processes than before: each takes what all had between them.
+        so_far = [json.loads(file.read_text()) for file in files]
+        self._tr_loss += sum(loss for loss, _ in so_far) / len(so_far)
+        self._globalstep_last_logged = so_far[0][1]
 
 
 def _loss_file() -> str:
@@ -197,9 +198,12 @@ def train(
     )
     packed = how.batch_layout == "packed"
     parts = {"accumulation": how.accumulation_steps, "world": world}
+    arguments = _arguments(how, len(plan), work, bf16=bf16)
+    # transformers would spread a process over all GPUs by DataParallel, which cuts rows apart.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     trainer = ListTrainer(
         model=model,
-        args=_arguments(how, len(plan), work, bf16=bf16),
+        args=arguments,
         parts=Parts(examples, plan, collator(tokenizer, packed=packed), rank=rank, **parts),
         muon_learning_rate=how.muon_learning_rate,
         train_dataset=dataset,

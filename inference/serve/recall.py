@@ -151,7 +151,9 @@ def freshest_triggers(behaviors: Sequence[Seen]) -> tuple[str, ...]:
 
     ``behaviors``: oldest first.
     """
-    newest = {b.key: b for b in reversed(behaviors)}
+    newest: dict[str, Seen] = {}
+    for behavior in reversed(behaviors):
+        newest.setdefault(behavior.key, behavior)
     chosen = list(newest.values())[:TRIGGERS]
     categories = (f"category:{b.leaf_category_id}" for b in chosen if b.leaf_category_id)
     return (*(b.key for b in chosen), *dict.fromkeys(categories))

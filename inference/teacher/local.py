@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aigq import models
-from aigq.context import encode_text
+from aigq.context import cleaner, encode_text
 from aigq.settings import Home, UserError
 from inference.engines import EngineUnavailable, Request, Sampling
 from inference.engines.vllm import VllmEngine
@@ -76,10 +76,13 @@ class VllmBackend:
 
     def _prompt(self, question: Question) -> list[int]:
         if self._tokenizer.chat_template:
+            # What the shop's text spells must not end the user's turn.
+            clean = cleaner(self._tokenizer)
+            content = "\n".join(map(clean, question.content.split("\n")))
             return self._tokenizer.apply_chat_template(
                 [
                     {"role": "system", "content": question.instruction},
-                    {"role": "user", "content": question.content},
+                    {"role": "user", "content": content},
                 ],
                 add_generation_prompt=True,
                 return_dict=False,

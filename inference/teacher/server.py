@@ -45,6 +45,7 @@ class ServerBackend:
         )
         self._api = api
         self._bounded = True
+        self._refusal = ""
         self._lock = Lock()
         self.usage = Usage()
         self.name = model or self._only_model()
@@ -55,11 +56,19 @@ class ServerBackend:
     def ask(self, questions: Sequence[Question], attempt: int) -> list[Reply]:
         with ThreadPoolExecutor(_CONCURRENT) as pool:
             replies = list(pool.map(lambda question: self._ask(question, attempt), questions))
-        if replies and all(reply.error == "server_error" for reply in replies):
-            raise UserError(
-                f"the server {self.address} answers none of {len(replies)} questions: what was"
-                " answered before is kept, run this again when it is back"
-            )
+        # Of what is asked again, or of one question, all may fail for reasons of their own.
+        if attempt == 0 and len(replies) > 1:
+            errors = {reply.error for reply in replies}
+            if errors == {"server_error"}:
+                raise UserError(
+                    f"the server {self.address} answers none of {len(replies)} questions: what was"
+                    " answered before is kept, run this again when it is back"
+                )
+            if errors == {"refused"}:
+                raise UserError(
+                    f"the server {self.address} refuses all of {len(replies)} questions:"
+                    f" {self._refusal}"
+                )
         return replies
 
     def close(self) -> None:
@@ -83,7 +92,8 @@ class ServerBackend:
         except APIStatusError as error:
             if error.status_code in (408, 409, 429) or error.status_code >= 500:
                 return Reply(error="server_error")
-            raise UserError(f"the server {self.address} refuses the question: {error}") from None
+            self._refusal = str(error)
+            return Reply(error="refused")
         except OpenAIError as error:
             raise UserError(
                 f"the server {self.address} did not answer as expected: {error}"

@@ -8,7 +8,8 @@ import torch
 
 from aigq import ctr
 from aigq.context import Behavior, Context
-from aigq.ctr_network import Behaviors, CtrConfig, CtrNetwork, text_features
+from aigq.ctr_network import Behaviors, CtrConfig, CtrNetwork
+from aigq.hashing import text_features
 from aigq.settings import Home, UserError
 
 CONFIG = CtrConfig(

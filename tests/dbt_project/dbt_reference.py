@@ -590,10 +590,10 @@ class Reference:
         found = {}
         for instance, (scores, own) in self.co_click_scores().items():
             votes: dict[str, Decimal] = defaultdict(Decimal)
-            for query in sorted(scores, key=lambda q: (-scores[q], q))[:30]:
-                votes[query] += scores[query]
+            for query, score in scores.items():
+                votes[query] += score
             for query, freshness in own.items():
-                votes[query] = scores.get(query, Decimal()) + freshness / 2
+                votes[query] += freshness / 2
             for query, share in popular.items():
                 votes[query] += 3 * share
             found[instance] = sorted(votes, key=lambda q: (-votes[q], q))[:30]

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from aigq.context import ACTIONS, PROFILE_FIELDS
-from aigq.ctr_network import Behaviors, CtrConfig, Texts, text_features
+from aigq.ctr_network import Behaviors, CtrConfig, Texts
+from aigq.hashing import text_features
 from aigq.settings import UserError
 from training.workspace import Snapshot
 

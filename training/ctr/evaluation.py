@@ -21,7 +21,7 @@ _COUNTS = """
 with exposures as (
     select unnest(exposures, recursive := true)
     from lake.samples.samples_ctr
-    where session_date between ? and ?
+    where list_contains(?, session_date)
 )
 select query_text, coalesce(position, 0) as position, count(*) as shown,
     count(*) filter (is_clicked) as clicked
@@ -55,11 +55,11 @@ class Counts:
         return rates[place]
 
 
-def read_counts(snapshot: Snapshot, first: date, last: date) -> Counts:
-    """Displays and clicks on the shop days ``first`` to ``last``."""
+def read_counts(snapshot: Snapshot, days: Sequence[date]) -> Counts:
+    """Displays and clicks on the shop days ``days``."""
     query: dict[str, tuple[int, int]] = {}
     position: dict[int, tuple[int, int]] = {}
-    for row in snapshot.rows(_COUNTS, [first, last]):
+    for row in snapshot.rows(_COUNTS, [list(days)]):
         for counts, key in ((query, row["query_text"]), (position, row["position"])):
             shown, clicked = counts.get(key, (0, 0))
             counts[key] = (shown + row["shown"], clicked + row["clicked"])

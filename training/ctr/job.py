@@ -23,6 +23,8 @@ from aigq.context import PROFILE_FIELDS
 from aigq.settings import Home, Settings, UserError, recipe_path, settings_options
 
 MODEL = "ctr"
+# Settings that a network keeps for life.
+_SHAPE = ("width", "heads", "hidden", "buckets", "max_behaviors", "max_position")
 
 
 class CtrSettings(Settings):
@@ -150,7 +152,7 @@ def train_ctr(
             data = read_exposures(snapshot, chosen[0], chosen[-1])
             test = read_exposures(snapshot, later[0], later[-1]) if later else None
             everything = sorted([*seen, *chosen])
-            counts = evaluation.read_counts(snapshot, everything[0], everything[-1])
+            counts = evaluation.read_counts(snapshot, everything)
             train_end_at = end_of_day(snapshot, chosen[-1])
         run.read(f"samples.samples_ctr of {chosen[0]} to {chosen[-1]}", len(data))
         refuse_hopeless(data, chosen)
@@ -185,7 +187,9 @@ def train_ctr(
             build,
             {
                 "recipe": recipe,
-                "settings": settings.model_dump(),
+                # A continued network keeps its shape.
+                "settings": settings.model_dump()
+                | {name: getattr(network.config, name) for name in _SHAPE},
                 "seed": settings.seed,
                 "continued_from": identity["start"],
                 "days_seen": [day.isoformat() for day in everything],

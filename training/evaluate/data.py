@@ -124,6 +124,7 @@ def load_lists(con, instance_ids: Sequence[str], judged: Judged, lists: int) -> 
     by_instance: dict[str, list[tuple[int, str | None]]] = defaultdict(list)
     for instance_id, index, error in draws:
         by_instance[instance_id].append((index, error))
+    _refuse_gaps(judged, instance_ids, by_instance)
     drawn = {
         instance_id: Drawn(
             tuple(len(found.get(instance_id, {}).get(index, ())) for index, _ in of),
@@ -132,6 +133,18 @@ def load_lists(con, instance_ids: Sequence[str], judged: Judged, lists: int) -> 
         for instance_id, of in by_instance.items()
     }
     return Lists(ranked, drawn, _generated_by(con, of_model))
+
+
+def _refuse_gaps(judged: Judged, instance_ids: Sequence[str], drawn: Mapping) -> None:
+    """A list that was never drawn must not count as one without hits."""
+    wanted = max(map(len, drawn.values()), default=1)
+    lacking = [i for i in instance_ids if len(drawn.get(i, ())) < wanted]
+    if lacking:
+        raise UserError(
+            f"{judged}: {len(lacking):,} of {len(instance_ids):,} test user-days lack lists"
+            f" ({lacking[0]} is the first), because a build has changed the user-days since they"
+            " were generated: run the command again"
+        )
 
 
 def _generated_by(con, of_model: list) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from aigq import embeddings, jobs, warehouse
-from aigq.neighbors import store_neighbors
+from aigq.neighbors import nearest, store_neighbors
 from training.evaluate import data, metrics
 from training.evaluate.bootstrap import UserBootstrap
 from training.evaluate.data import Judged, Lists
@@ -82,16 +82,12 @@ def _look_up(
     vectors = dict(
         zip(everything, embeddings.embed(everything, progress="embed queries"), strict=True)
     )
+    borrowed: dict[str, str] = {}
     if unplaced and placed:
         of_unplaced, of_placed = (np.stack([vectors[q] for q in qs]) for qs in (unplaced, placed))
-        store_neighbors(run, unplaced, of_unplaced, placed, of_placed)
-        run.wrote("lake.items.query_neighbors", len(unplaced))
-    con = warehouse.connect(run.home, read_only=True)
-    try:
-        neighbors = con.execute(
-            "SELECT query_text, neighbor_text FROM lake.items.query_neighbors WHERE run_id = ?",
-            [run.run_id],
-        ).fetchall()
-    finally:
-        con.close()
-    return Lookups(category | {q: category[n] for q, n in neighbors if q not in category}, vectors)
+        index, _ = nearest(of_unplaced, of_placed)
+        borrowed = {q: category[placed[i]] for q, i in zip(unplaced, index, strict=True)}
+        if not run.is_as_of:  # The table is about the present.
+            store_neighbors(run, unplaced, of_unplaced, placed, of_placed)
+            run.wrote("lake.items.query_neighbors", len(unplaced))
+    return Lookups(category | borrowed, vectors)

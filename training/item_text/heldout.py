@@ -78,6 +78,7 @@ def greedy_texts(
         pad_token_id=tokenizer.pad_token_id,
     )
     device = next(model.parameters()).device
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     model.eval()
     found: dict[int, tuple[str, bool]] = {}
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -99,5 +100,7 @@ def greedy_texts(
         for index, written in zip(batch, output[:, width:].tolist(), strict=True):
             finished = tokenizer.eos_token_id in written
             text = written[: written.index(tokenizer.eos_token_id)] if finished else written
-            found[index] = tokenizer.decode(text, skip_special_tokens=True), finished
+            # As in generation: a text that holds a special token is broken.
+            broken = "" if special.isdisjoint(text) else "\ufffd"
+            found[index] = tokenizer.decode(text, skip_special_tokens=True) + broken, finished
     return [found[index] for index in range(len(prompts))]

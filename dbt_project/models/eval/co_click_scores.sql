@@ -25,6 +25,16 @@ weights as (
 
 ),
 
+popular as (
+
+    select
+        query_text,
+        true as is_popular,
+    from {{ ref('training_queries') }}
+    qualify row_number() over (order by popularity desc, query_text) <= 30
+
+),
+
 votes as (
 
     select
@@ -61,11 +71,13 @@ final as (
         cast(sum(co_click) as decimal(38, 24)) as co_click,
         cast(sum(own) as decimal(18, 12)) as own,
     from votes
-    group by instance_id, user_id, session_date, query_text
-    -- All that can come into a list of 30, whatever own searches count.
+    left join popular using (query_text)
+    group by instance_id, user_id, session_date, query_text, is_popular
+    -- All that can come into a list of 30, whatever own searches and popularity count.
     qualify
         row_number() over (partition by instance_id order by sum(co_click) desc, query_text) <= 30
         or sum(own) > 0
+        or is_popular
 
 )
 

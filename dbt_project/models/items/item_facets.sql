@@ -47,7 +47,7 @@ facets as (
         case
             when price < 1 then 'under 1'
             when price >= 1
-                then cast(cast(band_from as bigint) as varchar) || ' to ' || cast(cast(band_to as bigint) as varchar)
+                then cast(try_cast(band_from as bigint) as varchar) || ' to ' || cast(try_cast(band_to as bigint) as varchar)
         end as price_band,
     from priced
 

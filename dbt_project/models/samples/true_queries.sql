@@ -33,7 +33,9 @@ clicked as (
     from {{ ref('candidates') }} as candidates
     inner join {{ ref('requests') }} as requests using (request_id, request_date)
     where
-        candidates.is_displayed
+        -- A replayed request shows what was searched to nobody.
+        not requests.is_replayed
+        and candidates.is_displayed
         and candidates.clicked_at is not null
         and {{ from_changed_days('candidates.clicked_at') }}
         and {{ in_changed_days(shop_date('candidates.clicked_at')) }}

@@ -207,9 +207,9 @@ def test_completions_and_servers_that_know_no_bounds(shop, server, aigq, rows_of
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ([401] * 50, "refuses the question"),
+        ([401] * 50, "refuses all of 3 questions"),
         ([500] * 50, "answers none of 3 questions"),
-        ([400] * 50, "refuses the question"),
+        ([400] * 50, "refuses all of 3 questions"),
     ],
 )
 def test_a_server_that_answers_nothing_ends_the_job(shop, server, aigq, rows_of, script, message):
