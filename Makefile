@@ -29,7 +29,7 @@ ladder: install
 	@AIGQ_HOME=$${AIGQ_HOME:-data/ladder} python -m aigq.ladder
 
 test: install
-	@python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup
+	@python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-slow: install
 	@python -m pytest -m slow

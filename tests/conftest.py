@@ -21,14 +21,15 @@ from aigq.settings import PROJECT_ROOT, Home
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares a shop stays in one of the processes that tests may be spread over (``-n 2 --dist
-    loadgroup``), and the longest test begins."""
+    loadgroup --no-loadscope-reorder``), and what takes longest begins."""
     shared = {item.path for item in items if "served_shop" in item.fixturenames}
     for item in items:
         group = "served" if item.path in shared else str(item.path)
         if item.path.parent.name == "dbt_project":
             group = "dbt_project"
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
+    long = {"test_readme.py", "dbt_project"}
+    items.sort(key=lambda item: not {item.path.name, item.path.parent.name} & long)
 
 
 @pytest.fixture
