@@ -289,7 +289,9 @@ def test_missing_lists_are_asked_for_alike(shop, monkeypatch):
         lambda home, reference, options: calls.append((reference, options)),
     )
     publish(shop, "base", "v1")
-    evaluate("direct", options=("--zero-shot", "base", "--seed", "3"))
+    # None of the asked model's lists were drawn: they must not count as lists without hits.
+    said = evaluate("direct", options=("--zero-shot", "base", "--seed", "3"), code=1)
+    assert "base@v1: 2 of 2 test user-days lack lists" in said
     assert [reference for reference, _ in calls] == [f"direct@{VERSIONS[1]}", "base@v1"]
     same = ["--instances", "2", "--lists", "1", "--seed", "3"]
     assert [options for _, options in calls] == [same, [*same, "--zero-shot"]]
