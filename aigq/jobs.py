@@ -63,7 +63,8 @@ def job(
     """
     warehouse.ensure_lake(home)
     now = datetime.now(UTC)
-    run_id = f"{now:%Y%m%dT%H%M%S}-{name.replace(' ', '-')}-{secrets.token_hex(3)}"
+    # Ids sort by time, also those of one second: "the newest" is looked up by id.
+    run_id = f"{now:%Y%m%dT%H%M%S.%f}-{name.replace(' ', '-')}-{secrets.token_hex(3)}"
 
     if as_of is not None:
         parameters = {**parameters, "as_of": as_of}

@@ -1,7 +1,7 @@
 {# One row in meta.runs per dbt invocation; `aigq/jobs.py` does the same for Python jobs. #}
 
 {% macro run_id() -%}
-    {{ run_started_at.strftime('%Y%m%dT%H%M%S') }}-dbt-{{ flags.WHICH }}-{{ invocation_id[:6] }}
+    {{ run_started_at.strftime('%Y%m%dT%H%M%S.%f') }}-dbt-{{ flags.WHICH }}-{{ invocation_id[:6] }}
 {%- endmacro %}
 
 {% macro sql_text(value) -%}

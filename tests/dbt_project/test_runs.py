@@ -17,7 +17,7 @@ def test_a_build_leaves_its_row(random_shop, rows_of):
     assert run["started_at"] < run["finished_at"]
     assert run["snapshot_read"] < run["snapshot_written"]
     assert run["code_version"]
-    assert run["run_id"].startswith(f"{run['started_at']:%Y%m%dT%H%M%S}-dbt-build-")
+    assert run["run_id"].startswith(f"{run['started_at']:%Y%m%dT%H%M%S.%f}-dbt-build-")
     parameters = json.loads(run["parameters"])
     assert parameters["vars"]["shop_timezone"] == "America/Havana"
     assert parameters["vars"]["train_days"] == 3

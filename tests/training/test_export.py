@@ -14,7 +14,8 @@ def test_merged_lora_equals_the_adapter_model(tmp_path, tied):
     from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
     from training.base.tokenizer import train_tokenizer
-    from training.il_sft.job import SftSettings, lora_config
+    from training.checkpoint import lora_config
+    from training.il_sft.settings import SftSettings
 
     tokenizer = train_tokenizer(["red shoes"] * 3, vocab_size=400, max_behaviors=3)
     torch.manual_seed(0)

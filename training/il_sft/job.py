@@ -30,9 +30,6 @@ from training import distributed
 from training.checkpoint import BaseModel, load_base, lora_config, resolve_base
 from training.il_sft.settings import SftSettings
 
-__all__ = ["SftSettings", "load_base", "lora_config", "resolve_base"]
-
-
 _RECIPES = {"direct": "direct-tiny", "think": "think-tiny"}
 
 

@@ -55,8 +55,8 @@ def command(recipe: str, as_of: str | None, **options: Any) -> None:
 def train_item_text(run: jobs.Run, settings: ItemTextSettings, *, recipe: str) -> None:
     """Read the pinned items, train, measure on those held out, merge, publish."""
     from training.batches import plan_batches
+    from training.checkpoint import load_base, lora_config, resolve_base
     from training.export import finish_published, publish, save_merged
-    from training.il_sft.job import load_base, lora_config, resolve_base
     from training.item_text.samples import make_samples, read_items
     from training.trainer import heldout_loss, train
     from training.workspace import Snapshot, already_published, open_workspace, train_end

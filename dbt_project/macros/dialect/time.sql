@@ -60,13 +60,17 @@
     {{ moment }} - interval 1 microsecond
 {%- endmacro %}
 
-{# When a run began, to the second: its id starts with that time (UTC). #}
+{# When a run began: its id starts with that time (UTC; to the second in ids of older versions). #}
 {% macro run_started(run_id) %}
     {{ return(adapter.dispatch('run_started')(run_id)) }}
 {% endmacro %}
 
 {% macro duckdb__run_started(run_id) -%}
-    (strptime(substr({{ run_id }}, 1, 15), '%Y%m%dT%H%M%S') at time zone 'UTC')
+    (
+        strptime(
+            regexp_extract({{ run_id }}, '^[0-9T.]+'), ['%Y%m%dT%H%M%S.%f', '%Y%m%dT%H%M%S']
+        ) at time zone 'UTC'
+    )
 {%- endmacro %}
 
 {% macro is_date(text) %}
