@@ -41,10 +41,11 @@ _INSTRUCTIONS = {
         "line and nothing else:",
     ),
     "think": (
-        "First write, for each interest that you see, one line that says why these behaviours lead",
-        "to new searches. Then an empty line. Then one line per interest in the same order: the",
-        "indices of its behaviours with commas between, then the queries the user is most likely",
-        "to search next, best first, each after a tab. Nothing else:",
+        "First write, for each interest that you see, one line: its number (1, 2, ...), a bar, and",
+        "why these behaviours lead to new searches. Then an empty line. Then one line per",
+        "interest: its number, a bar, the indices of its behaviours with commas between, then",
+        "the queries the user is most likely to search next, best first, each after a tab. Nothing",
+        "else:",
     ),
 }
 

@@ -15,14 +15,15 @@ from aigq.steps import Step, run_steps, unless_published
 _SESSIONS = "10000"
 _VERBOSE_DIRECT = ["--max-prompt-tokens", "448", "--batch-tokens", "4736"]
 _VERBOSE_THINK = ["--max-prompt-tokens", "480", "--batch-tokens", "5632"]
+_THINK = ["--variant", "think", "--base", "base_think"]
 
 # Models of `aigq train sft`: the rows of the paper's tables, and what tells them apart.
 _MODELS = {
     "direct_sft": ["--variant", "direct", "--objective", "sft", *_VERBOSE_DIRECT],
     "direct_il_sft_verbose": ["--variant", "direct", "--prompt-style", "verbose", *_VERBOSE_DIRECT],
     "direct_il_sft": ["--variant", "direct"],
-    "think_sft": ["--variant", "think", "--objective", "sft", *_VERBOSE_THINK],
-    "think_il_sft": ["--variant", "think"],
+    "think_sft": [*_THINK, "--objective", "sft", *_VERBOSE_THINK],
+    "think_il_sft": _THINK,
 }
 
 
@@ -47,6 +48,8 @@ def _steps(home: Home) -> list[Step]:
         ("A made-up shop", [["aigq", "simulate", "--out", landing], ["aigq", "ingest", landing]]),
         ("Samples", [["dbt", "build"]]),
         train("base", "base", "--recipe", "tiny"),
+        # A model this small has to meet the grammar of interest points before it reasons in it.
+        train("base_think", "base", "--name", "base_think", "--think-share", "0.5"),
         train("ebr", "ebr"),
         ("Candidates of a teacher", [teacher("candidates"), ["dbt", "build"]]),
         ("Its judgement of all candidates", [teacher("alignments"), ["dbt", "build"]]),

@@ -1,20 +1,21 @@
 """The Think grammar: rationales, then the structured answer {(T_j, Q_j)} (AIGQ eq. 8-9).
 
-    Looked for tea twice this week and bought a pot.
-    Compares phone cases.
+    1|Looked for tea twice this week and bought a pot.
+    2|Compares phone cases.
 
-    3,4<TAB>green tea<TAB>tea strainer
-    1<TAB>phone case
+    1|3,4<TAB>green tea<TAB>tea strainer
+    2|1<TAB>phone case
 
-One rationale a line, an empty line, then one line per interest point, in the same order: its
-trigger set (1-based numbers of behaviour lines of the prompt as shown to the model), then its
-queries, tabs between. Queries are normalised text, which holds no white space but single blanks, so
-nothing needs escaping; rationales are kept on one line the same way. No special token is needed to
-read it, so it survives any engine.
+One rationale a line, an empty line, then one line per interest point, in the same order. Both are
+numbered, as the lines of the prompt are: a small model that writes numbers need not count lines.
+An answer line holds the point's trigger set (1-based numbers of behaviour lines of the prompt as
+shown to the model), then its queries, tabs between. Queries are normalised text, which holds no
+white space but single blanks, so nothing needs escaping; rationales are kept on one line the same
+way. No special token is needed to read it, so it survives any engine.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -26,6 +27,7 @@ MAX_RATIONALE_CHARACTERS = 400
 _LINE = "\n"
 _FIELD = "\t"
 _INDEX = ","
+_NUMBERED = "{}|{}"
 _TRIGGERS = re.compile(r"[1-9][0-9]{0,3}(?:,[1-9][0-9]{0,3})*")
 
 
@@ -45,11 +47,11 @@ class ParsedThink:
 
     ``points``: empty where malformed. ``error``: why it is malformed, else None: ``truncated``,
     ``empty``, ``missing_answer``, ``missing_rationale``, ``unpaired_points`` (not as many
-    rationales as answer lines), ``empty_rationale``, ``long_rationale``, ``empty_point``,
-    ``bad_trigger`` (not distinct numbers with commas between), ``trigger_out_of_range``,
-    ``missing_query``, ``empty_query``, ``long_query``, ``invalid_text``; ``no_behaviors`` where
-    the prompt had none, which no text can answer. ``duplicates``: queries that repeat an earlier
-    one. A point keeps one of each; two points may hold the same.
+    rationales as answer lines), ``misnumbered`` (a line without its number), ``empty_rationale``,
+    ``long_rationale``, ``empty_point``, ``bad_trigger`` (not distinct numbers with commas between),
+    ``trigger_out_of_range``, ``missing_query``, ``empty_query``, ``long_query``, ``invalid_text``;
+    ``no_behaviors`` where the prompt had none, which no text can answer. ``duplicates``: queries
+    that repeat an earlier one. A point keeps one of each; two points may hold the same.
     """
 
     points: tuple[InterestPoint, ...]
@@ -85,7 +87,7 @@ def point_fault(point: InterestPoint, *, behaviors: int) -> str | None:
 def render_think(points: Sequence[InterestPoint]) -> str:
     """The target text of ``points``, without the end-of-sequence token."""
     answers = [_FIELD.join([_INDEX.join(map(str, p.triggers)), *p.queries]) for p in points]
-    return _LINE.join([*(p.rationale for p in points), "", *answers])
+    return _LINE.join([*_numbered(p.rationale for p in points), "", *_numbered(answers)])
 
 
 def parse_think(text: str, *, finished: bool, behaviors: int) -> ParsedThink:
@@ -111,8 +113,11 @@ def parse_think(text: str, *, finished: bool, behaviors: int) -> ParsedThink:
         return ParsedThink((), error)
     points: list[InterestPoint] = []
     written: list[str] = []
-    for rationale, answer in zip(rationales, answers, strict=True):
-        rationale = flat(rationale)
+    for number, (rationale, answer) in enumerate(zip(rationales, answers, strict=True), start=1):
+        prefix = _NUMBERED.format(number, "")
+        if not (rationale.startswith(prefix) and answer.startswith(prefix)):
+            return ParsedThink((), "misnumbered")
+        rationale, answer = flat(rationale.removeprefix(prefix)), answer.removeprefix(prefix)
         triggers, *fields = answer.split(_FIELD)
         queries = [normalize_query(field) for field in fields]
         error = (
@@ -143,20 +148,26 @@ def think_spans(ids: Sequence[int], tokens: TokenBytes, *, behaviors: int) -> Sp
     queries: list[str] = []
     position, in_answer = 0, False
     for line in reading.text.split(_LINE):
-        start = position
-        position += len(line) + len(_LINE)
-        if not line:
+        start, end = position, position + len(line)
+        position = end + len(_LINE)
+        number, bar, line = line.partition("|")
+        start += len(number) + len(bar)
+        if not bar:
             in_answer = True
         elif not in_answer:
-            regions.append(Region(start, start + len(line), RATIONALE))
+            regions.append(Region(start, end, RATIONALE))
         else:
-            for number, field in enumerate(line.split(_FIELD)):
-                span = len(queries) if number else TRIGGER
+            for place, field in enumerate(line.split(_FIELD)):
+                span = len(queries) if place else TRIGGER
                 regions.append(Region(start, start + len(field), span))
-                if number:
+                if place:
                     queries.append(normalize_query(field))
                 start += len(field) + len(_FIELD)
     return Spans(reading.spans(regions), tuple(queries))
+
+
+def _numbered(lines: Iterable[str]) -> Iterator[str]:
+    return (_NUMBERED.format(number, line) for number, line in enumerate(lines, start=1))
 
 
 def _shape_fault(rationales: list[str], answers: list[str]) -> str | None:

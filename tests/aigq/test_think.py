@@ -25,8 +25,8 @@ BEHAVIORS = 50
 TEA = InterestPoint((3, 4), ("green tea", "tea strainer"), "Bought a pot; tea comes next.")
 CASE = InterestPoint((1,), ("phone case",), "Compares phone cases, 1,2\u202f%|<hints>")
 TEXT = (
-    "Bought a pot; tea comes next.\nCompares phone cases.\n\n"
-    "3,4\tgreen tea\ttea strainer\n1\tphone case"
+    "1|Bought a pot; tea comes next.\n2|Compares phone cases.\n\n"
+    "1|3,4\tgreen tea\ttea strainer\n2|1\tphone case"
 )
 
 JOINERS = "\u200b\u200c\u200d\u00ad\ufeff\u2066|,;<>1290"
@@ -59,7 +59,7 @@ def test_what_may_be_written_is_exactly_what_is_read_back(point):
     assert is_sound == (parsed.points == (point,))
 
 
-@given(st.text(st.sampled_from("a \t\n,19\ufffd茶\x00"), max_size=30), st.booleans())
+@given(st.text(st.sampled_from("a \t\n,1|9\ufffd茶\x00"), max_size=30), st.booleans())
 def test_any_text_is_read_or_named_malformed(text, finished):
     parsed = parse_think(text, finished=finished, behaviors=9)
     assert (parsed.error is None) == bool(parsed.points)
@@ -74,7 +74,7 @@ def test_by_hand():
     case = InterestPoint(CASE.triggers, CASE.queries, "Compares phone cases.")
     assert render_think([TEA, case]) == TEXT
     assert point_fault(CASE, behaviors=1) == "invalid_text"  # U+202F is white space
-    parsed = parse_think("Why.\nWhy not.\n\n4\tRed  MUG\ttea\tred mug\n2,1\ttea",
+    parsed = parse_think("1|Why.\n2|Why not.\n\n1|4\tRed  MUG\ttea\tred mug\n2|2,1\ttea",
                          finished=True, behaviors=4)  # fmt: skip
     assert parsed == ParsedThink(
         (InterestPoint((4,), ("red mug", "tea"), "Why."),
@@ -88,33 +88,39 @@ def test_by_hand():
     [
         ("", "empty"),
         (" \n\u3000", "empty"),
-        ("Why.\n1\ttea", "missing_answer"),
+        ("1|Why.\n1|1\ttea", "missing_answer"),
         ("Why.\n", "missing_answer"),
-        ("Why.\n\n", "missing_answer"),
-        ("\n1\ttea", "missing_rationale"),
-        ("Why.\nAnd why.\n\n1\ttea", "unpaired_points"),
-        ("Why.\n\n1\ttea\n2\tmug", "unpaired_points"),
-        ("Why.\n\n1\ttea\n", "empty_point"),
-        ("Why.\n\n\n1\ttea", "empty_point"),
-        (" \n\n1\ttea", "empty_rationale"),
-        ("a" * (MAX_RATIONALE_CHARACTERS + 1) + "\n\n1\ttea", "long_rationale"),
-        ("Why\x00.\n\n1\ttea", "invalid_text"),
-        ("Why\ufffd.\n\n1\ttea", "invalid_text"),
-        ("Why.\n\n1\ttea\ufffd", "invalid_text"),
-        ("Why.\n\n1\ttea\x00", "invalid_text"),
-        ("Why.\n\ntea\tmug", "bad_trigger"),
-        ("Why.\n\n\ttea", "bad_trigger"),
-        ("Why.\n\n1,\ttea", "bad_trigger"),
-        ("Why.\n\n1, 2\ttea", "bad_trigger"),
-        ("Why.\n\n01\ttea", "bad_trigger"),
-        ("Why.\n\n１\ttea", "bad_trigger"),
-        ("Why.\n\n2,2\ttea", "bad_trigger"),
-        ("Why.\n\n0\ttea", "bad_trigger"),
-        ("Why.\n\n1,10\ttea", "trigger_out_of_range"),
-        ("Why.\n\n1", "missing_query"),
-        ("Why.\n\n1\t", "empty_query"),
-        ("Why.\n\n1\ttea\t\tmug", "empty_query"),
-        ("Why.\n\n1\t" + "a" * 101, "long_query"),
+        ("1|Why.\n\n", "missing_answer"),
+        ("\n1|1\ttea", "missing_rationale"),
+        ("1|Why.\n2|And why.\n\n1|1\ttea", "unpaired_points"),
+        ("1|Why.\n\n1|1\ttea\n2|2\tmug", "unpaired_points"),
+        ("Why.\n\n1|1\ttea", "misnumbered"),
+        ("1|Why.\n\n1\ttea", "misnumbered"),
+        ("2|Why.\n\n1|1\ttea", "misnumbered"),
+        ("1|Why.\n\n01|1\ttea", "misnumbered"),
+        ("1|Why.\n1|And why.\n\n1|1\ttea\n2|2\tmug", "misnumbered"),
+        ("1|Why.\n2|And why.\n\n2|1\ttea\n1|2\tmug", "misnumbered"),
+        ("1|Why.\n\n1|1\ttea\n", "empty_point"),
+        ("1|Why.\n\n\n1|1\ttea", "empty_point"),
+        ("1| \n\n1|1\ttea", "empty_rationale"),
+        ("1|" + "a" * (MAX_RATIONALE_CHARACTERS + 1) + "\n\n1|1\ttea", "long_rationale"),
+        ("1|Why\x00.\n\n1|1\ttea", "invalid_text"),
+        ("1|Why\ufffd.\n\n1|1\ttea", "invalid_text"),
+        ("1|Why.\n\n1|1\ttea\ufffd", "invalid_text"),
+        ("1|Why.\n\n1|1\ttea\x00", "invalid_text"),
+        ("1|Why.\n\n1|tea\tmug", "bad_trigger"),
+        ("1|Why.\n\n1|\ttea", "bad_trigger"),
+        ("1|Why.\n\n1|1,\ttea", "bad_trigger"),
+        ("1|Why.\n\n1|1, 2\ttea", "bad_trigger"),
+        ("1|Why.\n\n1|01\ttea", "bad_trigger"),
+        ("1|Why.\n\n1|１\ttea", "bad_trigger"),
+        ("1|Why.\n\n1|2,2\ttea", "bad_trigger"),
+        ("1|Why.\n\n1|0\ttea", "bad_trigger"),
+        ("1|Why.\n\n1|1,10\ttea", "trigger_out_of_range"),
+        ("1|Why.\n\n1|1", "missing_query"),
+        ("1|Why.\n\n1|1\t", "empty_query"),
+        ("1|Why.\n\n1|1\ttea\t\tmug", "empty_query"),
+        ("1|Why.\n\n1|1\t" + "a" * 101, "long_query"),
     ],
 )
 def test_malformed(text, error):
@@ -124,7 +130,7 @@ def test_malformed(text, error):
 
 def test_without_behaviours_no_text_is_right():
     # Not the model's mistake, so it has a name of its own.
-    for text in (TEXT, "", "Why.\n\n1\ttea"):
+    for text in (TEXT, "", "1|Why.\n\n1|1\ttea"):
         for finished in (True, False):
             parsed = parse_think(text, finished=finished, behaviors=0)
             assert parsed == ParsedThink((), "no_behaviors")
@@ -176,12 +182,13 @@ TABLES = [TokenBytes(tokenizer) for tokenizer in TOKENIZERS]
 
 def think_pieces(points):
     """(text, span) of a target, written out without any parser."""
-    for point in points:
+    for number, point in enumerate(points, start=1):
+        yield f"{number}|", OTHER
         yield point.rationale, RATIONALE
         yield "\n", OTHER
     slot = 0
-    for point in points:
-        yield "\n", OTHER
+    for number, point in enumerate(points, start=1):
+        yield f"\n{number}|", OTHER
         yield ",".join(map(str, point.triggers)), TRIGGER
         for query in point.queries:
             yield "\t", OTHER
@@ -240,12 +247,25 @@ def test_reading_spells_what_was_encoded(text):
 
 
 def test_a_token_over_a_border_by_hand():
-    ids = TOKENIZERS[1]("s.\n\n1\tabc\tb\tc")["input_ids"]
-    assert TOKENIZERS[1].batch_decode([[i] for i in ids]) == ["s.\n\n", "1\tabc", "\tb\tc"]
+    ids = TOKENIZERS[1]("1|s.\n\n1|1\tabc\tb\tc")["input_ids"]
+    pieces = TOKENIZERS[1].batch_decode([[i] for i in ids])
+    assert pieces == ["1", "|", "s.\n", "\n1|", "1\tabc", "\tb\tc"]
     # The first region that a token touches has it: slot 0 and slot 2 are left without any.
-    assert think_spans([*ids, 0], TABLES[1], behaviors=1).spans == (RATIONALE, TRIGGER, 1, OTHER)
-    ids = TOKENIZERS[0]("a\n\n1\tb")["input_ids"]
-    assert think_spans([*ids, 0], TABLES[0], behaviors=1).spans == (-2, -3, -3, -1, -3, 0, -3)
+    found = think_spans([*ids, 0], TABLES[1], behaviors=1).spans
+    assert found == (OTHER, OTHER, RATIONALE, OTHER, TRIGGER, 1, OTHER)
+    ids = TOKENIZERS[0]("1|a\n\n1|1\tb")["input_ids"]
+    assert TOKENIZERS[0].batch_decode([[i] for i in ids]) == [
+        "1",
+        "|",
+        "a",
+        "\n",
+        "\n1|",
+        "1",
+        "\t",
+        "b",
+    ]
+    found = think_spans([*ids, 0], TABLES[0], behaviors=1).spans
+    assert found == (-3, -3, -2, -3, -3, -1, -3, 0, -3)
 
 
 def test_malformed_completions_have_no_slots():

@@ -94,10 +94,10 @@ def test_malformed_answers_are_counted_by_class_and_leave_what_was_there(
     texts = iter(
         [
             ("no empty line", True),
-            ("why\n\n99\ttea", True),
-            ("why\n\n1\ttea", False),
-            ("why\n\none\ttea", True),
-            ("why\n\n1\ttea", True),
+            ("1|why\n\n1|99\ttea", True),
+            ("1|why\n\n1|1\ttea", False),
+            ("1|why\n\n1|one\ttea", True),
+            ("1|why\n\n1|1\ttea", True),
         ]
     )
     publish_think(shop, "t2")

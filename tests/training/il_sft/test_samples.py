@@ -152,15 +152,15 @@ def test_a_think_sample_by_hand(tokenizer):
     (example,) = samples.train
     assert tokenizer.decode(example.input_ids) == (
         "25-34||north\n1|<2_day_ago>|<search>|red shoes\n2|<0_day_ago>|<order>|Red shoe\n"
-        "<interests>Why not.\nWhy.\n\n1,2\tgift card\n2\tred shoes<|endoftext|>"
+        "<interests>1|Why not.\n2|Why.\n\n1|1,2\tgift card\n2|2\tred shoes<|endoftext|>"
     )
-    assert tokenizer.decode(example.input_ids[example.target_start :]).startswith("Why not.")
+    assert tokenizer.decode(example.input_ids[example.target_start :]).startswith("1|Why not.")
     counts = samples.counts
     assert counts["labels_without_point"] == counts["points_without_trigger"] == 0
     # At the start of the day the second behaviour is not there yet.
     cut = make([ROW | {"points": points}], tokenizer, variant="think", day_start_share=1.0)
     target = tokenizer.decode(cut.train[0].input_ids[cut.train[0].target_start :])
-    assert target == "Why not.\n\n1\tgift card<|endoftext|>"
+    assert target == "1|Why not.\n\n1|1\tgift card<|endoftext|>"
     assert cut.counts["points_without_trigger"] == 1
     assert cut.counts["triggers_not_shown"] == 2
     assert cut.counts["labels_without_point"] == 1
@@ -182,7 +182,7 @@ def test_triggers_follow_the_lines_that_the_budget_leaves(tokenizer):
     text = tokenizer.decode(samples.train[0].input_ids)
     prompt, target = text.split("<interests>")
     line = next(x for x in prompt.splitlines() if x.endswith("thing 7"))
-    assert target == f"Late.\n\n{line.split('|')[0]}\tgift card<|endoftext|>"
+    assert target == f"1|Late.\n\n1|{line.split('|')[0]}\tgift card<|endoftext|>"
     assert samples.counts["samples_context_cut"] == 1
     assert samples.counts["context_cut_share"] == 1
     assert samples.counts["points_without_trigger"] == 1
