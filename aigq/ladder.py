@@ -15,7 +15,7 @@ from aigq.steps import Step, run_steps, unless_published
 _SESSIONS = "10000"
 _VERBOSE_DIRECT = ["--max-prompt-tokens", "448", "--batch-tokens", "4736"]
 _VERBOSE_THINK = ["--max-prompt-tokens", "480", "--batch-tokens", "5632"]
-_THINK = ["--variant", "think", "--base", "base_think"]
+_THINK = ["--variant", "think", "--base-model", "base_think"]
 
 # Models of `aigq train sft`: the rows of the paper's tables, and what tells them apart.
 _MODELS = {

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from aigq.settings import Settings
 
+MODEL_NAME = "^[A-Za-z0-9_.-]+$"
+
 
 class TrainSettings(Settings):
     """How to train: linear warm-up over ``warmup_share`` of the steps, then cosine decay.

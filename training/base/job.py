@@ -18,7 +18,7 @@ from pydantic import Field
 from aigq import jobs
 from aigq.as_of import as_of_option
 from aigq.settings import Home, recipe_path, settings_options
-from training.settings import TrainSettings
+from training.settings import MODEL_NAME, TrainSettings
 
 # Lines of the copy curriculum are drawn from this many behaviours.
 _MAX_LINES_READ = 100_000
@@ -27,6 +27,7 @@ _MAX_LINES_READ = 100_000
 class BaseSettings(TrainSettings):
     """Settings of ``aigq train base``."""
 
+    name: str = Field("base", pattern=MODEL_NAME, description="Name of the published model.")
     vocab_size: int = Field(4096, ge=400, description="Pieces of the tokenizer, special ones too.")
     hidden_size: int = Field(128, ge=8, description="Width of the model.")
     layers: int = Field(4, ge=1, description="Transformer layers.")
@@ -49,7 +50,7 @@ class BaseSettings(TrainSettings):
 @as_of_option
 @settings_options(BaseSettings)
 def command(recipe: str, as_of: str | None, **options: Any) -> None:
-    """Train a small language model on the shop's own text and publish it as `base`."""
+    """Train a small language model on the shop's own text and publish it."""
     path = recipe_path("training/base", recipe)
     settings = BaseSettings.load(path, options)
     home = Home.from_environment()
@@ -74,8 +75,8 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
     from training.workspace import Snapshot, already_published, open_workspace, train_end
 
     identity = {"settings": settings.model_dump()}
-    with open_workspace(run, "base", identity) as work:
-        if published := already_published(run.home, "base", work):
+    with open_workspace(run, settings.name, identity) as work:
+        if published := already_published(run.home, settings.name, work):
             return finish_published(run, work, published)
         with Snapshot(run.home, work.snapshot) as snapshot:
             shop = read_shop_text(snapshot, line_count=_MAX_LINES_READ, seed=settings.seed)
@@ -97,7 +98,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
             settings,
             work.path,
             bf16=work.bf16,
-            title="train base",
+            title=f"train base {settings.name}",
         )
         for task, held in heldout_examples(shop, tokenizer, settings).items():
             metrics[f"heldout_{task}_loss"] = heldout_loss(
@@ -110,7 +111,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
         save_merged(model, tokenizer, build, torch.bfloat16 if work.bf16 else model.dtype)
         publish(
             run,
-            "base",
+            settings.name,
             work,
             build,
             {

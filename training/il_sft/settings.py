@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from training.settings import TrainSettings
+from training.settings import MODEL_NAME, TrainSettings
 
 # The baseline keeps what IL-SFT changes: an order free of interest, and the prompt in words.
 _STYLE_OF_OBJECTIVE = {"il_sft": "compressed", "sft": "verbose"}
@@ -21,7 +21,7 @@ class SftSettings(TrainSettings):
     )
     name: str | None = Field(
         None,
-        pattern="^[A-Za-z0-9_.-]+$",
+        pattern=MODEL_NAME,
         description="Model to publish as, by default the variant.",
     )
     base_model: str = Field(
