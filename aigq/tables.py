@@ -66,9 +66,10 @@ JOB_TABLES: dict[str, str] = {
         rationale VARCHAR, run_id VARCHAR""",
     # What each session's rows in the three tables above were made from, also where they are none:
     # one row per task (its table's name) and session, replaced together with the rows.
+    # behaviors_key: of the behaviours that triggers are numbers of, see aigq.think.BEHAVIORS_KEY.
     "think.teacher_inputs": """
-        task VARCHAR, session_id VARCHAR, input_key VARCHAR, teacher VARCHAR,
-        prompt_version VARCHAR, run_id VARCHAR""",
+        task VARCHAR, session_id VARCHAR, input_key VARCHAR, behaviors_key VARCHAR,
+        teacher VARCHAR, prompt_version VARCHAR, run_id VARCHAR""",
     "serving.u2q_runs": """
         run_id VARCHAR, user_id VARCHAR, position INTEGER, query_text VARCHAR,
         generated_at TIMESTAMPTZ, model_version VARCHAR""",

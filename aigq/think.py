@@ -24,6 +24,12 @@ from aigq.spans import RATIONALE, TRIGGER, Region, Spans, TokenBytes
 from aigq.text import flat, is_broken, normalize_query
 
 MAX_RATIONALE_CHARACTERS = 400
+# SQL over a sample's ``behaviors``, which triggers number: rationales that were written for others
+# point at their neighbours. Of contents their keys: an item described anew is the same behaviour.
+BEHAVIORS_KEY = (
+    "md5(to_json(list_transform(behaviors, lambda b:"
+    " [b.days_ago::VARCHAR, b.action, b.content_key]))::VARCHAR)"
+)
 _LINE = "\n"
 _FIELD = "\t"
 _INDEX = ","

@@ -33,11 +33,13 @@ class Session:
 
     ``queries``: the candidates to judge or the labels to explain, best first; none where the task
     is to propose them. ``acts``: what the shopper searched or clicked in the session, where that
-    is for the task to know. ``input_key``: the same while all of this is.
+    is for the task to know. ``input_key``: the same while all of this is; ``behaviors_key``: while
+    the behaviours are.
     """
 
     session_id: str
     input_key: str
+    behaviors_key: str
     profile: tuple[str | None, ...]
     behaviors: tuple[Evidence, ...]
     queries: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class Session:
         return cls(
             row["session_id"],
             row["input_key"],
+            row["behaviors_key"],
             tuple(row[name] for name in PROFILE_FIELDS),
             tuple(Evidence(**behavior) for behavior in row["behaviors"]),
             tuple(row["queries"]),

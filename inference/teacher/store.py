@@ -12,6 +12,7 @@ from aigq import warehouse
 from aigq.jobs import Run
 from aigq.settings import Home, UserError
 from aigq.tables import JOB_TABLES, columns
+from aigq.think import BEHAVIORS_KEY
 from inference.teacher import Answer, Session, Teacher
 from inference.teacher.tasks import ALIGNMENTS, CANDIDATES, RATIONALES, Task
 
@@ -69,7 +70,8 @@ SELECT
         ])),
         to_json(queries),
         to_json(acts)
-    ])::VARCHAR) AS input_key
+    ])::VARCHAR) AS input_key,
+    {behaviors_key} AS behaviors_key
 FROM inputs
 """
 _PENDING = """
@@ -93,7 +95,7 @@ def find_pending(
             raise UserError(f"the lake has no {table}: run `dbt build` first")
     queries, acts = _QUERIES[task]
     con.execute(
-        _SESSIONS.format(queries=queries, acts=acts),
+        _SESSIONS.format(queries=queries, acts=acts, behaviors_key=BEHAVIORS_KEY),
         {"is_judged": task == ALIGNMENTS, "limit": limit},
     )
     # As they are now, whatever past state the sessions are read at.
@@ -133,6 +135,7 @@ def tables(
             "task": task.name,
             "session_id": session.session_id,
             "input_key": session.input_key,
+            "behaviors_key": session.behaviors_key,
             "teacher": teacher.name,
             "prompt_version": teacher.version(task),
             "run_id": run.run_id,

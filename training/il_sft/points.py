@@ -3,7 +3,8 @@
 The rule. Target queries are those of a session's rationales that are among its labels, each in the
 first point (by ``point_index``) that holds it. Points stand in the order of their best label, the
 queries inside a point in the order of the labels, its triggers in that of time. Triggers number the
-lines of the prompt: those whose behaviours are not in it, because the context was cut, are dropped.
+lines of the prompt: a point with one whose behaviour is not in it, because the context was cut, is
+dropped. Its rationale may name that behaviour, and would teach to make up what cannot be seen.
 """
 
 from collections import Counter
@@ -17,8 +18,8 @@ from aigq.think import InterestPoint, point_fault
 COUNTED = (
     "points_without_label",
     "points_without_trigger",
+    "points_not_shown",
     "points_unwritable",
-    "triggers_not_shown",
     "labels_without_point",
 )
 
@@ -52,13 +53,11 @@ def interest_points(row: dict, shown: Shown, counts: Counter[str]) -> list[Inter
             counts["points_without_label"] += 1
             continue
         lines = [shown.line(trigger) for trigger in sorted(set(point["triggers"] or ()))]
-        triggers = tuple(line for line in lines if line is not None)
-        counts["triggers_not_shown"] += len(lines) - len(triggers)
-        if not triggers:
-            counts["points_without_trigger"] += 1
+        if not lines or None in lines:
+            counts["points_not_shown" if lines else "points_without_trigger"] += 1
             continue
         queries.sort(key=places.__getitem__)
-        written = InterestPoint(triggers, tuple(queries), flat(point["rationale"] or ""))
+        written = InterestPoint(tuple(lines), tuple(queries), flat(point["rationale"] or ""))
         if point_fault(written, behaviors=shown.kept):
             counts["points_unwritable"] += 1
             continue

@@ -10,7 +10,7 @@ import numpy as np
 from aigq.context import Context, encode_text, fit_prompts, prompt_tokens
 from aigq.lists import is_listable, render_list
 from aigq.settings import UserError
-from aigq.think import render_think
+from aigq.think import BEHAVIORS_KEY, render_think
 from training.il_sft.points import COUNTED, Shown, interest_points
 from training.il_sft.settings import SftSettings
 from training.parts import Example
@@ -21,8 +21,22 @@ MAX_LONG_SHARE = 0.05
 # Contexts whose tokens are counted in both styles.
 _COUNTED_CONTEXTS = 1000
 
-_SAMPLES = """
-with interests as (
+# Rationales of the behaviours that the sample has now; teachers that left no key are believed.
+_INTERESTS = f"""
+with sound as (
+    select samples.session_id
+    from lake.samples.samples_think as samples
+    left join (
+        select
+            session_id,
+            behaviors_key
+        from lake.think.teacher_inputs
+        where task = 'rationales'
+    ) as asked using (session_id)
+    where coalesce(asked.behaviors_key, {BEHAVIORS_KEY}) = {BEHAVIORS_KEY}
+),
+
+interests as (
     select
         session_id,
         list_sort(list({{
@@ -32,9 +46,12 @@ with interests as (
             'rationale': rationale
         }})) as points
     from lake.think.rationales
+    semi join sound using (session_id)
     group by session_id
 )
-
+"""
+_SAMPLES = """
+{before}
 select
     session_id,
     user_id,
@@ -43,26 +60,40 @@ select
     region,
     behaviors,
     {labels} as labels,
-    points,
+    {points} as points,
     is_replayed,
     substr(md5(user_id), 1, 8) as user_hash
 from lake.{table}
-left join interests using (session_id)
-where split = 'train' and ({is_direct} or points is not null)
+{join}
+where split = 'train'
 order by md5(session_id || ?), session_id
 limit ?
 """
+_DIRECT = {"before": "", "points": "null", "join": ""}
+_THINK = {
+    "before": _INTERESTS,
+    "points": "points",
+    "join": "inner join interests using (session_id)",
+}
 _COUNTS = """
 select
     count(*) filter (where split = 'train') as train_rows,
     count(*) filter (where split = 'train' and len(coalesce(labels, [])) = 0) as empty_rows,
     min(session_id) filter (
         where split = 'train' and session_start_at >= train_end_at
-    ) as session_after_training,
-    count(*) filter (
-        where split = 'train' and session_id not in (select session_id from lake.think.rationales)
-    ) as rows_without_rationales
+    ) as session_after_training
 from lake.{table}, (select train_end_at from lake.meta.shop)
+"""
+_UNEXPLAINED = f"""
+{_INTERESTS}
+select
+    count(*) filter (where not is_explained) as samples_without_rationales,
+    count(*) filter (where is_explained) as samples_with_outdated_rationales
+from (
+    select session_id in (select session_id from lake.think.rationales) as is_explained
+    from lake.samples.samples_think
+    where split = 'train' and session_id not in (select session_id from interests)
+)
 """
 
 
@@ -99,22 +130,24 @@ def read_rows(
             f"{table}: session {counts['session_after_training']} has split 'train' but starts"
             " after the end of the training days (meta.shop.train_end_at)"
         )
-    bare = counts["rows_without_rationales"] if variant == "think" else 0
-    if bare == counts["train_rows"]:
+    unexplained = snapshot.rows(_UNEXPLAINED)[0] if variant == "think" else {}
+    if sum(unexplained.values()) == counts["train_rows"]:
+        outdated = unexplained["samples_with_outdated_rationales"]
         raise UserError(
-            f"think.rationales has none for the {bare} training rows of {table}: run"
-            " `aigq generate rationales` first"
+            f"think.rationales has none for the {counts['train_rows']} training rows of {table}"
+            + (f", but for {outdated} with other behaviours" if outdated else "")
+            + ": run `aigq generate rationales` first"
         )
     query = _SAMPLES.format(
+        **(_THINK if variant == "think" else _DIRECT),
         table=table,
         labels="labels" if objective == "il_sft" else "log_labels",
-        is_direct=variant == "direct",
     )
     rows = snapshot.rows(query, [str(seed), limit])
     for row in rows:
         if any(not label or not label.strip() for label in row["labels"]):
             raise UserError(f"{table}: session {row['session_id']} has an empty label")
-    return rows, {"samples_without_rationales": bare} if variant == "think" else {}
+    return rows, unexplained
 
 
 def make_samples(rows: Sequence[dict], tokenizer: Any, settings: SftSettings) -> Samples:

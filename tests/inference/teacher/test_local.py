@@ -18,6 +18,7 @@ SESSIONS = [
     Session(
         f"u{n}:2026-03-03",
         "key",
+        "behaviors",
         ("25-34", None, None),
         tuple(Evidence(2, "search", f"red shoes {i}", f"query:{i}") for i in range(n)),
         # So few that the longest answer, four bytes a character and a token a byte, has room.

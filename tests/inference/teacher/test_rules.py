@@ -86,7 +86,7 @@ def test_a_sentence_is_a_rationale_whatever_the_shop_writes(texts, query):
     from inference.teacher.tasks import RATIONALES
 
     behaviors = tuple(Evidence(0, "cart", text, f"item:{i}") for i, text in enumerate(texts))
-    session = Session("s", "k", (None,) * 3, behaviors, (query,))
+    session = Session("s", "k", "b", (None,) * 3, behaviors, (query,))
     written = sentence(behaviors, [query])
     point = {"rationale": written, "triggers": [1], "queries": [1]}
     (row,) = RATIONALES.rows(session, {"points": [point]})

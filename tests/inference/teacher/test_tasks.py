@@ -20,6 +20,7 @@ from inference.teacher.tasks import (
 SESSION = Session(
     "ann:2026-03-03",
     "key",
+    "behaviors",
     ("25-34", None, "north"),
     (
         Evidence(2, "search", "water hose", "query:water hose"),

@@ -49,13 +49,15 @@ def test_what_is_left_out_is_counted():
             point(2, [1, 2], ["b"]),
             point(3, [5], ["c"], "x" * 1000),
             point(4, [5], ["d"], None),
+            point(5, [], ["d"]),
+            point(6, [5, 4], ["d"]),
         ],
         shown=Shown(5, 3),  # behaviours 3, 4, 5 are lines 1, 2, 3
     )
-    assert found == [((2,), ("a",))]
+    assert found == [((2, 3), ("d",))]
     assert counts == {
         "points_without_label": 1,
-        "triggers_not_shown": 3,
+        "points_not_shown": 2,
         "points_without_trigger": 1,
         "points_unwritable": 2,
         "labels_without_point": 3,

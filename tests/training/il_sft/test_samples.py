@@ -4,6 +4,7 @@ import pytest
 
 from aigq import warehouse
 from aigq.settings import UserError
+from aigq.think import BEHAVIORS_KEY
 from training.base.tokenizer import train_tokenizer
 from training.il_sft.samples import make_samples, read_rows
 from training.il_sft.settings import SftSettings
@@ -15,13 +16,17 @@ def tokenizer():
     return train_tokenizer(["red shoes", "gift card"] * 3, vocab_size=420, max_behaviors=50)
 
 
-def read(home, variant="direct", objective="il_sft", limit=1000, seed=1):
+def read(home, variant="direct", objective="il_sft", limit=1000, seed=1, outdated=0):
     con = warehouse.connect(home, read_only=True)
     newest = warehouse.current_snapshot(con)
     con.close()
     with Snapshot(home, newest) as snapshot:
         rows, counts = read_rows(snapshot, variant, objective=objective, limit=limit, seed=seed)
-        assert counts == ({"samples_without_rationales": 2} if variant == "think" else {})
+        left_out = {
+            "samples_without_rationales": 2,
+            "samples_with_outdated_rationales": outdated,
+        }
+        assert counts == (left_out if variant == "think" else {})
         return rows
 
 
@@ -156,13 +161,13 @@ def test_a_think_sample_by_hand(tokenizer):
     )
     assert tokenizer.decode(example.input_ids[example.target_start :]).startswith("1|Why not.")
     counts = samples.counts
-    assert counts["labels_without_point"] == counts["points_without_trigger"] == 0
-    # At the start of the day the second behaviour is not there yet.
+    assert counts["labels_without_point"] == counts["points_not_shown"] == 0
+    # At the start of the day the second behaviour is not there yet: nothing to reason from.
+    points[1]["triggers"] = [1]
     cut = make([ROW | {"points": points}], tokenizer, variant="think", day_start_share=1.0)
     target = tokenizer.decode(cut.train[0].input_ids[cut.train[0].target_start :])
     assert target == "1|Why not.\n\n1|1\tgift card<|endoftext|>"
-    assert cut.counts["points_without_trigger"] == 1
-    assert cut.counts["triggers_not_shown"] == 2
+    assert cut.counts["points_not_shown"] == 1
     assert cut.counts["labels_without_point"] == 1
 
 
@@ -172,7 +177,7 @@ def test_triggers_follow_the_lines_that_the_budget_leaves(tokenizer):
         for i in range(9)
     ]
     points = [
-        {"point_index": 0, "triggers": [1, 8], "queries": ["gift card"], "rationale": "Late."},
+        {"point_index": 0, "triggers": [8], "queries": ["gift card"], "rationale": "Late."},
         {"point_index": 1, "triggers": [2], "queries": ["red shoes"], "rationale": "Early."},
     ]
     row = ROW | {"behaviors": behaviors, "points": points}
@@ -185,7 +190,7 @@ def test_triggers_follow_the_lines_that_the_budget_leaves(tokenizer):
     assert target == f"1|Late.\n\n1|{line.split('|')[0]}\tgift card<|endoftext|>"
     assert samples.counts["samples_context_cut"] == 1
     assert samples.counts["context_cut_share"] == 1
-    assert samples.counts["points_without_trigger"] == 1
+    assert samples.counts["points_not_shown"] == 1
     with pytest.raises(UserError, match="1 without an interest point"):
         make(
             [row | {"points": points[1:]}], tokenizer, variant="think", max_prompt_tokens=size // 2
@@ -229,6 +234,27 @@ RATIONALES = "lake.think.rationales"
 def test_degenerate_think_samples_are_refused(own_home, change, message):
     warehouse.write(own_home, lambda con: con.execute(change))
     with pytest.raises(UserError, match=message):
+        read(own_home, "think")
+
+
+def test_rationales_of_other_behaviours_are_left_out(own_home):
+    """A late event, or a teacher asked again in vain: numbers would point at neighbours."""
+    asked = f"""
+        INSERT INTO lake.think.teacher_inputs BY NAME
+        SELECT 'rationales' AS task, session_id, {BEHAVIORS_KEY} AS behaviors_key FROM {THINK}
+    """
+    late = f"""
+        UPDATE {THINK} SET behaviors = behaviors[2:] WHERE session_id IN
+        ('u7:2026-03-08', 'u5:2026-03-08')
+    """
+    warehouse.write(own_home, lambda con: con.execute(asked))
+    before = {row["session_id"] for row in read(own_home, "think")}
+    warehouse.write(own_home, lambda con: con.execute(late))
+    after = {row["session_id"] for row in read(own_home, "think", outdated=2)}
+    assert before - after == {"u7:2026-03-08", "u5:2026-03-08"}
+    every = f"UPDATE {THINK} SET behaviors = behaviors[2:]"
+    warehouse.write(own_home, lambda con: con.execute(every))
+    with pytest.raises(UserError, match=r"but for 98 with other behaviours: run `aigq generate"):
         read(own_home, "think")
 
 
