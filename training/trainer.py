@@ -52,7 +52,8 @@ class ListTrainer(SFTTrainer):
         tables = [model.get_input_embeddings(), model.get_output_embeddings()]
         self.optimizer = MuonAdamW(
             [p for p in model.parameters() if p.requires_grad],
-            [table.weight for table in tables],
+            # Under LoRA the rows of added tokens are parameters of their own inside the tables.
+            [rows for table in tables for rows in table.parameters()],
             muon_learning_rate=self._muon_learning_rate,
             learning_rate=self.args.learning_rate,
             weight_decay=self.args.weight_decay,

@@ -17,7 +17,6 @@ FIRST_DAY = datetime(2020, 10, 29, tzinfo=UTC).date()
 # It says how a build went about it.
 NOT_COMPARED = {"staging.changed_user_days"}
 # When a build was, in features of which the later build's row counts online.
-ROWS = "select columns(c -> c not in ('created_at', 'built_at_us')) from"
 
 
 def tables(rows_of, home) -> dict[str, list]:
@@ -31,7 +30,7 @@ def tables(rows_of, home) -> dict[str, list]:
     written = {"meta.runs", "items.query_neighbors", "items.generated_texts", "serving.u2q_runs"}
     built = {row["name"] for row in names} - written - NOT_COMPARED
     return {
-        name: sorted(map(repr, rows_of(home, f"{ROWS} {name}")))
+        name: sorted(map(repr, rows_of(home, reference.as_built(name))))
         for name in sorted(built)
         if name
         not in {"eval.generated_lists", "eval.list_draws", "eval.metrics", "eval.comparisons"}

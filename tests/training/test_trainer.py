@@ -235,6 +235,21 @@ def test_muon_trains_matrices_only_and_every_parameter_moves(tokenizer, tmp_path
             assert values[0] < 3 * values.median(), name
 
 
+def test_muon_leaves_the_rows_of_added_tokens_to_adamw(tokenizer, tmp_path):
+    """Under LoRA they are a matrix of their own, but each row is a token, not a direction."""
+    settings = {"lora": True, "steps": 1, "learning_rate": 1e-3}
+    adamw, _ = run(tokenizer, tmp_path / "adamw", **settings)
+    muon, _ = run(tokenizer, tmp_path / "muon", muon_learning_rate=0.02, **settings)
+    other = dict(adamw.named_parameters())
+    moved = {n: p for n, p in muon.named_parameters() if "trainable_tokens_delta" in n}
+    assert moved
+    for name, rows in moved.items():
+        assert torch.allclose(rows, other[name], rtol=0, atol=1e-6)
+    assert not any(
+        torch.allclose(p, other[n], atol=1e-6) for n, p in muon.named_parameters() if "lora_B" in n
+    )
+
+
 def test_no_heldout_examples(tokenizer):
     model = make_model(tokenizer)
     assert heldout_loss(model, tokenizer, [], batch_tokens=10, bf16=False) is None

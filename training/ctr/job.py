@@ -191,6 +191,7 @@ def train_ctr(
                 "settings": settings.model_dump()
                 | {name: getattr(network.config, name) for name in _SHAPE},
                 "seed": settings.seed,
+                "precision": "fp32",
                 "continued_from": identity["start"],
                 "days_seen": [day.isoformat() for day in everything],
                 "days_of_this_run": [day.isoformat() for day in chosen],

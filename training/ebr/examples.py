@@ -64,7 +64,6 @@ class Examples:
     query: np.ndarray
     queries: list[str]
     query_text: np.ndarray
-    counts: np.ndarray
 
 
 def read_log(snapshot: Snapshot) -> Log:
@@ -124,7 +123,6 @@ def make_examples(log: Log) -> Examples:
         query=query.reshape(-1),
         queries=[log.texts[n] for n in queries],
         query_text=queries,
-        counts=np.bincount(query.reshape(-1), minlength=len(queries)),
     )
 
 

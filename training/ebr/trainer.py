@@ -57,7 +57,9 @@ def train(
     work: Path,
 ) -> dict[str, float]:
     """Train ``network`` in place along ``plan``, see :func:`training.loop.train`."""
-    expected = torch.from_numpy(expected_in_batch(examples.counts, len(plan[0])))
+    drawn = np.unique(np.concatenate(plan))
+    counts = np.bincount(examples.query[drawn], minlength=len(examples.queries))
+    expected = torch.from_numpy(expected_in_batch(counts, len(plan[0])))
 
     def losses_of(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = plan[step]

@@ -22,7 +22,7 @@ final as (
         items.item_id,
         item_texts.item_text,
         items.leaf_category_id,
-        {{ just_after('shop.last_event_at') }} as event_timestamp,
+        {{ just_after('shop.last_event_at') }} + {{ build_offset() }} as event_timestamp,
         timestamptz '{{ run_started_at.isoformat() }}' as created_at,
     from items
     inner join item_texts using (item_id)

@@ -78,7 +78,7 @@ final as (
         lists.rationales,
         lists.sources,
         {{ to_microseconds("timestamptz '" ~ run_started_at.isoformat() ~ "'") }} as built_at_us,
-        {{ just_after('shop.last_event_at') }} as event_timestamp,
+        {{ just_after('shop.last_event_at') }} + {{ build_offset() }} as event_timestamp,
         timestamptz '{{ run_started_at.isoformat() }}' as created_at,
     from (select * from lists union all select * from newest) as lists
     left join names using (trigger)
