@@ -11,6 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:
 	@echo "make demo       the whole loop on a made-up shop: log, lake, model, lists, hints, evaluation"
 	@echo "make ladder     every model and baseline, trained and judged on one made-up shop, in data/ladder"
+	@echo "                (LADDER='--shop low_loyalty --models direct_il_sft', AIGQ_HOME=elsewhere: another)"
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that take longer than a minute each"
 	@echo "make bench      times of the sample warehouse beside its peers (PAGE_VIEWS=0.1 million; 0.1,0.3,1,3)"
@@ -26,7 +27,7 @@ demo: install
 	@python -m aigq.demo
 
 ladder: install
-	@AIGQ_HOME=$${AIGQ_HOME:-data/ladder} python -m aigq.ladder
+	@AIGQ_HOME=$${AIGQ_HOME:-data/ladder} python -m aigq.ladder $(LADDER)
 
 test: install
 	@python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup --no-loadscope-reorder

@@ -1,4 +1,4 @@
-"""``make ladder``: from popularity to Think, every rung trained and judged on one made-up shop.
+"""``make ladder``: from popularity to Think, every rung trained and judged on one shop.
 
 Run again after an interruption, it goes on: jobs are safe to repeat, and models that are already
 trained are not trained again. Models of one variant differ in what their name says only: the same
@@ -7,6 +7,9 @@ compressed one in two and a half times the tokens; its budgets are that much lar
 """
 
 import sys
+from pathlib import Path
+
+import click
 
 from aigq.settings import Home, UserError
 from aigq.steps import Step, run_steps, unless_published
@@ -27,13 +30,36 @@ _MODELS = {
 }
 
 
-def main() -> None:
+@click.command()
+@click.option(
+    "--shop",
+    default="default",
+    show_default=True,
+    help="A preset of `aigq simulate`, or a log of the Best Buy competition (CSV).",
+)
+@click.option(
+    "--train-days",
+    type=click.IntRange(1),
+    help="Days to train on, the later ones being the test. [default: dbt_project.yml's]",
+)
+@click.option(
+    "--models",
+    default=",".join(_MODELS),
+    help="Which of the list models to train, with commas between. [default: all]",
+)
+def main(shop: str, train_days: int | None, models: str) -> None:
+    """Train and judge every rung on one shop."""
+    names = models.split(",")
+    if unknown := [name for name in names if name not in _MODELS]:
+        raise UserError(f"--models: no {unknown[0]!r} in the ladder, but {', '.join(_MODELS)}")
     home = Home.from_environment()
-    run_steps(home, "ladder", _steps(home))
+    run_steps(home, "ladder", _steps(home, shop, train_days, names))
 
 
-def _steps(home: Home) -> list[Step]:
-    landing = str(home.landing)
+def _steps(home: Home, shop: str, train_days: int | None, names: list[str]) -> list[Step]:
+    build = ["dbt", "build"]
+    if train_days is not None:
+        build += ["--vars", f"{{train_days: {train_days}}}"]
 
     def teacher(task: str) -> list[str]:
         return ["aigq", "generate", task, "--teacher", "rules", "--sessions", _SESSIONS]
@@ -43,28 +69,44 @@ def _steps(home: Home) -> list[Step]:
             home, name, ["aigq", "train", *command]
         )
 
-    models = [part for name in ["ebr", *_MODELS] for part in ("--model", name)]
-    return [
-        ("A made-up shop", [["aigq", "simulate", "--out", landing], ["aigq", "ingest", landing]]),
-        ("Samples", [["dbt", "build"]]),
+    steps: list[Step] = [
+        ("The shop's log", _log(home, shop)),
+        ("Samples", [build]),
         train("base", "base", "--recipe", "tiny"),
-        # A model this small has to meet the grammar of interest points before it reasons in it.
-        train("base_think", "base", "--name", "base_think", "--think-share", "0.5"),
         train("ebr", "ebr"),
-        ("Candidates of a teacher", [teacher("candidates"), ["dbt", "build"]]),
-        ("Its judgement of all candidates", [teacher("alignments"), ["dbt", "build"]]),
-        ("Its reasons for what is left", [teacher("rationales")]),
-        *(train(name, "sft", "--name", name, *options) for name, options in _MODELS.items()),
+    ]
+    if any(name.startswith("think") for name in names):
+        steps += [
+            # A model this small has to meet the grammar of interest points before it reasons in it.
+            train("base_think", "base", "--name", "base_think", "--think-share", "0.5"),
+            ("Candidates of a teacher", [teacher("candidates"), build]),
+            ("Its judgement of all candidates", [teacher("alignments"), build]),
+            ("Its reasons for what is left", [teacher("rationales")]),
+        ]
+    judged = [part for name in ["ebr", *names] for part in ("--model", name)]
+    return [
+        *steps,
+        *(train(name, "sft", "--name", name, *_MODELS[name]) for name in names),
         (
             "Evaluation on days that no model has seen",
-            [["aigq", "evaluate", *models, "--zero-shot", "base"]],
+            [["aigq", "evaluate", *judged, "--zero-shot", "base"]],
         ),
+    ]
+
+
+def _log(home: Home, shop: str) -> list[list[str]]:
+    if Path(shop).suffix:
+        return [["aigq", "ingest", shop, "--adapter", "bestbuy"]]
+    landing = str(home.landing)
+    return [
+        ["aigq", "simulate", "--preset", shop, "--out", landing],
+        ["aigq", "ingest", landing],
     ]
 
 
 if __name__ == "__main__":
     try:
-        main()
+        main(standalone_mode=False)
     except UserError as error:
         error.show()
         sys.exit(1)

@@ -1,0 +1,58 @@
+"""What `make ladder` would run: commands that exist, with options that they take."""
+
+from pathlib import Path
+
+import click
+import pytest
+
+from aigq import ladder
+from aigq.cli import main
+from aigq.settings import Home, UserError
+
+
+def commands(tmp_path, shop="default", train_days=None, names=tuple(ladder._MODELS)):
+    steps = ladder._steps(Home(tmp_path), shop, train_days, list(names))
+    return [c for _, found in steps for c in (found() if callable(found) else found)]
+
+
+def check(command: list[str]) -> None:
+    """Parse an ``aigq`` command as far as its settings; fails on what it does not know."""
+    group, arguments = main, command[1:]
+    context = click.Context(group)
+    while isinstance(group, click.Group):
+        _, group, arguments = group.resolve_command(context, arguments)
+    group.make_context("command", list(arguments))
+
+
+@pytest.mark.parametrize("shop", ["default", "low_loyalty", "clicks.csv.gz"])
+def test_every_command_is_one(tmp_path, shop):
+    for command in commands(tmp_path, shop, 63):
+        if command[0] == "aigq" and "ingest" not in command:  # its files need not be there yet
+            check(command)
+        elif command[0] == "dbt":
+            assert command == ["dbt", "build", "--vars", "{train_days: 63}"]
+    with pytest.raises(click.UsageError):
+        check(["aigq", "train", "sft", "--no-such-option"])
+
+
+def test_what_is_trained_is_judged(tmp_path):
+    whole = commands(tmp_path)
+    assert whole[-1][:2] == ["aigq", "evaluate"]
+    judged = [b for a, b in zip(whole[-1], whole[-1][1:], strict=False) if a == "--model"]
+    trained = [c[c.index("--name") + 1] for c in whole if "sft" in c]
+    assert judged == ["ebr", *trained] == ["ebr", *ladder._MODELS]
+
+
+def test_direct_alone_needs_no_teacher(tmp_path):
+    part = commands(tmp_path, names=["direct_il_sft"])
+    assert not any("--teacher" in c or "base_think" in c for c in part)
+    with pytest.raises(UserError, match="no 'direkt' in the ladder, but direct_sft, "):
+        ladder.main.main(["--models", "direkt"], standalone_mode=False)
+
+
+def test_models_that_are_there_are_not_trained_again(tmp_path):
+    path = Path(tmp_path, "models", "ebr", "1")
+    path.mkdir(parents=True)
+    (path / "manifest.json").write_text("{}")
+    assert ["aigq", "train", "ebr"] not in commands(tmp_path)
+    assert ["aigq", "train", "base", "--recipe", "tiny"] in commands(tmp_path)
