@@ -97,11 +97,20 @@
 {% macro is_changed_user(user) %}
 {% if not is_partial() %}{{ return('true') }}{% endif %}
 {# A longer window shows behaviours of everyone that were not kept. #}
-{% if var('feature_days') > last_complete_run()['vars']['feature_days'] %}{{ return('true') }}{% endif %}
+{% if var('feature_days') > narrowest_window() %}{{ return('true') }}{% endif %}
 {# Asked beforehand: a condition that also looks for such a row compares all rows with all. #}
 {% set of_all = run_query("select count(*) from " ~ user_days() ~ " where user_id is null") %}
 {% if of_all.columns[0].values()[0] %}{{ return('true') }}{% endif %}
 {{ return(user ~ " in (select user_id from " ~ user_days() ~ ")") }}
+{% endmacro %}
+
+{# The least `feature_days` of the last complete run and of the parts and failures since: what any of
+   them dropped is gone. #}
+{% macro narrowest_window() %}
+{% set found = run_query(
+    "select min(cast(json_extract_string(parameters, '$.vars.feature_days') as integer)) from "
+    ~ source('meta', 'runs') ~ " where snapshot_read >= " ~ built_snapshot()) %}
+{{ return(found.columns[0].values()[0]) }}
 {% endmacro %}
 
 {% macro in_days(day, days) %}

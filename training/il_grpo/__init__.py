@@ -1,0 +1,1 @@
+"""IL-GRPO: policy optimisation of whole lists, with credit for each slot (AIGQ §4)."""

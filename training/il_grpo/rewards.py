@@ -1,0 +1,88 @@
+"""What a rollout is rewarded for, term by term (AIGQ eq. 10, 14, 16).
+
+    R_q(i, k) = w_ctr * r_ctr + w_rouge * ROUGE-L(q_k, q*_k) + w_len * r_len
+    R_s(i)    = r_format - r_dup
+
+Generated query k is compared with reference query k, place by place. Each function is one term;
+weights are the recipe's.
+"""
+
+import unicodedata
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import regex
+
+# One character is a word where words are written without blanks between.
+_TOKEN = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]\p{M}*"
+    r"|(?:(?![\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])[\p{L}\p{N}][\p{M}\u200c\u200d]*)+"
+)
+
+
+def rouge_tokens(text: str) -> list[str]:
+    """One token per Han, kana or Thai character with its marks, else per run of letters and digits.
+
+    Of ASCII text the tokens of the package ``rouge_score``, without stemming.
+    """
+    return _TOKEN.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def rouge_l(candidate: str, reference: str) -> float:
+    """ROUGE-L as F1, from 0 to 1: the longest common subsequence of tokens. 0 without tokens."""
+    return sequence_rouge_l(rouge_tokens(candidate), rouge_tokens(reference))
+
+
+def sequence_rouge_l(candidate: Sequence[Hashable], reference: Sequence[Hashable]) -> float:
+    """ROUGE-L (F1) of any two sequences; 0 where one is empty."""
+    if not candidate or not reference:
+        return 0.0
+    row = [0] * (len(reference) + 1)
+    for token in candidate:
+        before = 0  # of the row above, one column to the left
+        for place, other in enumerate(reference, start=1):
+            above = row[place]
+            row[place] = before + 1 if token == other else max(above, row[place - 1])
+            before = above
+    # Harmonic mean of common / len(candidate) and common / len(reference).
+    return 2 * row[-1] / (len(candidate) + len(reference))
+
+
+def trigger_reward(triggers: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> float:
+    """R_trig (eq. 16): mean ROUGE-L of trigger sets as index sequences, point j with point j.
+
+    The mean is over the points of the longer answer: a point too many or too few counts 0.
+    """
+    points = max(len(triggers), len(reference))
+    if not points:
+        return 0.0
+    pairs = zip(triggers, reference, strict=False)
+    return sum(sequence_rouge_l(given, wanted) for given, wanted in pairs) / points
+
+
+def ctr_reward(predicted: float, *, scale: float, cap: float) -> float:
+    """r_ctr = clip(scale * p_ctr(q | u), 0, cap) (eq. 14). ``predicted``: a probability."""
+    return min(max(scale * predicted, 0.0), cap)
+
+
+def length_reward(query: str, *, least: int, most: int) -> float:
+    """r_len: 1 where the normalised query has ``least`` to ``most`` characters, else 0."""
+    return float(least <= len(query) <= most)
+
+
+def duplicate_share(
+    queries: Sequence[str], vectors: np.ndarray | None = None, *, near: float
+) -> float:
+    """r_dup: the share of a list's queries that repeat an earlier one, or come ``near`` one.
+
+    ``queries``: normalised text, K of them. ``vectors``: (K, D) of length 1, of their embeddings;
+    None compares the text alone. ``near``: cosine from which two queries say the same. 0 for an
+    empty list.
+    """
+    if not queries:
+        return 0.0
+    redundant = np.array([query in queries[:place] for place, query in enumerate(queries)])
+    if vectors is not None:
+        alike = np.tril(vectors @ vectors.T >= near, k=-1)
+        redundant |= alike.any(axis=1)
+    return float(redundant.mean())
