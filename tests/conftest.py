@@ -53,6 +53,32 @@ def insert_raw() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
+def byte_level_tokenizer() -> Callable[..., Any]:
+    """``byte_level_tokenizer(texts, vocab_size, special_tokens)``: a BPE tokenizer of these texts,
+    ended by ``<eos>``."""
+
+    def make(texts, vocab_size: int, special_tokens: list[str], pad_token: str = "<eos>"):
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        from transformers import PreTrainedTokenizerFast
+
+        core = Tokenizer(models.BPE())
+        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        core.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=special_tokens,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        core.train_from_iterator(texts * 3, trainer)
+        return PreTrainedTokenizerFast(
+            tokenizer_object=core, eos_token="<eos>", pad_token=pad_token
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def run_dbt() -> Callable[..., subprocess.CompletedProcess]:
     """``run_dbt(home, "build", "-s", ...)``: dbt from the checkout's root, as a user runs it.
 

@@ -30,26 +30,14 @@ def random_context(draw: random.Random) -> Context:
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory) -> Path:
+def tiny_checkpoint(tmp_path_factory, byte_level_tokenizer) -> Path:
     """A Qwen3 of 90,000 parameters, taught for seconds to end most lists it starts."""
     import torch
-    from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
-    from tokenizers.models import BPE
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    core = Tokenizer(BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    core.train_from_iterator(
-        [" ".join(WORDS)] * 3,
-        trainers.BpeTrainer(
-            vocab_size=340,
-            special_tokens=["<eos>", "<pad>", *SPECIAL_TOKENS],
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-            show_progress=False,
-        ),
+    tokenizer = byte_level_tokenizer(
+        [" ".join(WORDS)], 340, ["<eos>", "<pad>", *SPECIAL_TOKENS], pad_token="<pad>"
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", pad_token="<pad>")
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = Qwen3ForCausalLM(

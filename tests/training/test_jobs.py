@@ -183,6 +183,7 @@ def test_refusals(home, tmp_path, arguments, message):
 
 def test_think_learns_and_is_published_beside_the_baseline(home):
     think = ["--variant", "think", "--max-target-tokens", "400", "--max-prompt-tokens", "1200"]
+    think += ["--day-start-share", "0"]  # every behaviour that a reason names is in the prompt
     steps = ["--steps", "40", "--learning-rate", "5e-3", "--batch-tokens", "2048"]
     for more in ([], ["--objective", "sft", "--name", "think_sft"]):
         result = aigq(*SFT, *think, *steps, *more)

@@ -25,29 +25,15 @@ pytestmark = pytest.mark.torch
 
 PROMPTS = [
     "a|b|c\n1|<3_day_ago>|<search>|red shoes\n2|<0_day_ago>|<click>|Blue lamp, 2 l\n<hints>",
-    "||\n<interests>Why.\n\n1\tred shoes",
+    "||\n<interests>1|Why.\n\n1|1\tred shoes",
     "a||\n1|<over_60_day_ago>|<order>|茶壶\n<hints>red shoes\nblue",
 ]
 
 
-def make_base(*, tied: bool):
-    """A pretrained model's shape: no special token of ours, spare rows."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+def make_base(tokenizer, *, tied: bool):
+    """A pretrained model's shape: spare rows."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    core.train_from_iterator(
-        ["red shoes blue lamp day ago search click"] * 3,
-        trainers.BpeTrainer(
-            vocab_size=300,
-            special_tokens=["<eos>"],
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-            show_progress=False,
-        ),
-    )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", pad_token="<eos>")
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=len(tokenizer) + 30,  # fewer spare rows than there are tokens to add
@@ -62,13 +48,19 @@ def make_base(*, tied: bool):
         eos_token_id=0,
         bos_token_id=None,
     )
-    return Qwen3ForCausalLM(config), tokenizer
+    return Qwen3ForCausalLM(config)
 
 
-def trained(tmp_path, *, tied: bool, lora: bool):
+@pytest.fixture
+def tokenizer(byte_level_tokenizer):
+    """Without any special token of ours."""
+    return byte_level_tokenizer(["red shoes blue lamp day ago search click"], 300, ["<eos>"])
+
+
+def trained(tokenizer, tmp_path, *, tied: bool, lora: bool):
     from aigq.context import SPECIAL_TOKENS
 
-    model, tokenizer = make_base(tied=tied)
+    model = make_base(tokenizer, tied=tied)
     added = add_special_tokens(model, tokenizer, SPECIAL_TOKENS)
     settings = SftSettings(
         steps=12,
@@ -82,7 +74,7 @@ def trained(tmp_path, *, tied: bool, lora: bool):
                         max_epochs=99, seed=1)  # fmt: skip
     model, _ = train(model, tokenizer, examples, plan, settings, tmp_path / "work", bf16=False,
                      title="test", peft_config=lora_config(settings, model, added))  # fmt: skip
-    return model.eval(), tokenizer
+    return model.eval()
 
 
 @torch.no_grad()
@@ -93,10 +85,10 @@ def logits_of(model, tokenizer) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-def test_the_exported_checkpoint_is_the_trained_model(tmp_path, tied, lora):
+def test_the_exported_checkpoint_is_the_trained_model(tokenizer, tmp_path, tied, lora):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model, tokenizer = trained(tmp_path, tied=tied, lora=lora)
+    model = trained(tokenizer, tmp_path, tied=tied, lora=lora)
     expected = logits_of(model, tokenizer)
     save_merged(model, tokenizer, tmp_path / "export", torch.float32)
     reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "export").eval()
@@ -129,10 +121,10 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-def test_vllm_reads_the_exported_checkpoint_alike(tmp_path, lora):
+def test_vllm_reads_the_exported_checkpoint_alike(tokenizer, tmp_path, lora):
     from transformers import AutoModelForCausalLM
 
-    model, tokenizer = trained(tmp_path, tied=not lora, lora=lora)
+    model = trained(tokenizer, tmp_path, tied=not lora, lora=lora)
     save_merged(model, tokenizer, tmp_path / "export", torch.float32)
     prompts = tokenizer(PROMPTS, add_special_tokens=False)["input_ids"]
     script, found = tmp_path / "ask.py", tmp_path / "found.json"

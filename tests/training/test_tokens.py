@@ -12,24 +12,9 @@ TOKENS = {"<3_day_ago>": "3 day ago", "<click>": "click"}
 
 
 @pytest.fixture
-def plain_tokenizer():
+def plain_tokenizer(byte_level_tokenizer):
     """A tokenizer without any of our special tokens, as a downloaded one is."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    core.train_from_iterator(
-        ["a day long ago, click day ago"] * 9,
-        trainers.BpeTrainer(
-            vocab_size=300,
-            special_tokens=["<eos>"],
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-            show_progress=False,
-        ),
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", pad_token="<eos>")
+    return byte_level_tokenizer(["a day long ago, click day ago"], 300, ["<eos>"])
 
 
 def make_model(rows: int, *, tied: bool):

@@ -12,12 +12,10 @@ pretrained model.
 
 from typing import Any
 
-import click
 from pydantic import Field
 
 from aigq import jobs
-from aigq.as_of import as_of_option
-from aigq.settings import Home, recipe_path, settings_options
+from training.command import train_command
 from training.settings import MODEL_NAME, TrainSettings
 
 # Lines of the copy curriculum are drawn from this many behaviours.
@@ -43,21 +41,6 @@ class BaseSettings(TrainSettings):
     day_start_share: float = Field(
         0.5, ge=0, le=1, description="Share of copy contexts without <0_day_ago>."
     )
-
-
-@click.command("base")
-@click.option("--recipe", default="tiny", show_default=True, help="Recipe name or YAML file.")
-@as_of_option
-@settings_options(BaseSettings)
-def command(recipe: str, as_of: str | None, **options: Any) -> None:
-    """Train a small language model on the shop's own text and publish it."""
-    path = recipe_path("training/base", recipe)
-    settings = BaseSettings.load(path, options)
-    home = Home.from_environment()
-    with jobs.job(
-        home, "train base", {"recipe": path.stem, **settings.model_dump()}, as_of=as_of
-    ) as run:
-        train_base(run, settings, recipe=path.stem)
 
 
 def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
@@ -122,6 +105,14 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
                 "metrics": metrics,
             },
         )
+
+
+command = train_command(
+    "base",
+    BaseSettings,
+    train_base,
+    about="Train a small language model on the shop's own text and publish it.",
+)
 
 
 def new_model(settings: BaseSettings, tokenizer: Any) -> Any:

@@ -13,13 +13,12 @@ begins, because that is when lists are made for test user-days.
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 from pydantic import Field
 
 from aigq import jobs, models
-from aigq.as_of import as_of_option
-from aigq.settings import Home, Settings, UserError, recipe_path, settings_options
+from aigq.settings import Settings, UserError
+from training.command import train_command
 
 if TYPE_CHECKING:
     from aigq.ebr import EbrNetwork
@@ -49,21 +48,6 @@ class EbrSettings(Settings):
     max_behaviors: int = Field(50, ge=1, description="Newest behaviours of a context.")
     checkpoint_steps: int = Field(200, ge=1, description="Steps between checkpoints.")
     seed: int = Field(1, ge=0, description="Seed of weights and order.")
-
-
-@click.command("ebr")
-@click.option("--recipe", default="tiny", show_default=True, help="Recipe name or YAML file.")
-@as_of_option
-@settings_options(EbrSettings)
-def command(recipe: str, as_of: str | None, **options: Any) -> None:
-    """Train the two-tower retrieval model and its index."""
-    path = recipe_path("training/ebr", recipe)
-    settings = EbrSettings.load(path, options)
-    home = Home.from_environment()
-    with jobs.job(
-        home, "train ebr", {"recipe": path.stem, **settings.model_dump()}, as_of=as_of
-    ) as run:
-        train_ebr(run, settings, recipe=path.stem)
 
 
 def train_ebr(run: jobs.Run, settings: EbrSettings, *, recipe: str) -> None:
@@ -124,6 +108,14 @@ def train_ebr(run: jobs.Run, settings: EbrSettings, *, recipe: str) -> None:
                 "metrics": metrics,
             },
         )
+
+
+command = train_command(
+    "ebr",
+    EbrSettings,
+    train_ebr,
+    about="Train the two-tower retrieval model and its index.",
+)
 
 
 def split(log: "Log", examples: "Examples", heldout_share: float) -> tuple[np.ndarray, np.ndarray]:

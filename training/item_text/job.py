@@ -14,12 +14,10 @@ which is what the item then has.
 from collections import Counter
 from typing import Any
 
-import click
 from pydantic import Field
 
 from aigq import jobs
-from aigq.as_of import as_of_option
-from aigq.settings import Home, recipe_path, settings_options
+from training.command import train_command
 from training.settings import TrainSettings
 
 
@@ -35,21 +33,6 @@ class ItemTextSettings(TrainSettings):
     max_epochs: float = Field(5, gt=0, description="Passes over the items at most.")
     lora_rank: int | None = Field(None, ge=1, description="Train LoRA adapters of this rank.")
     lora_alpha: int = Field(32, ge=1, description="LoRA scale, used with lora_rank.")
-
-
-@click.command("item_text")
-@click.option("--recipe", default="tiny", show_default=True, help="Recipe name or YAML file.")
-@as_of_option
-@settings_options(ItemTextSettings)
-def command(recipe: str, as_of: str | None, **options: Any) -> None:
-    """Train a model that describes items in the words shoppers type."""
-    path = recipe_path("training/item_text", recipe)
-    settings = ItemTextSettings.load(path, options)
-    home = Home.from_environment()
-    with jobs.job(
-        home, "train item_text", {"recipe": path.stem, **settings.model_dump()}, as_of=as_of
-    ) as run:
-        train_item_text(run, settings, recipe=path.stem)
 
 
 def train_item_text(run: jobs.Run, settings: ItemTextSettings, *, recipe: str) -> None:
@@ -121,6 +104,14 @@ def train_item_text(run: jobs.Run, settings: ItemTextSettings, *, recipe: str) -
                 "metrics": metrics,
             },
         )
+
+
+command = train_command(
+    "item_text",
+    ItemTextSettings,
+    train_item_text,
+    about="Train a model that describes items in the words shoppers type.",
+)
 
 
 def measure_texts(
