@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
 ROOT = Path(__file__).resolve().parent.parent
 CLICKS = ROOT.parent / "shared" / "data" / "bestbuy" / "clicks.csv.gz"
 
@@ -56,7 +58,6 @@ def rows(home: Path, query: str) -> list[dict]:
     ]
 
 
-@pytest.mark.e2e
 def test_every_click_is_a_behaviour_and_a_search_stands_before_it(shop):
     (counts,) = rows(
         shop,
@@ -76,7 +77,6 @@ def test_every_click_is_a_behaviour_and_a_search_stands_before_it(shop):
     assert counts["searches"] == counts["entries"] > 0
 
 
-@pytest.mark.e2e
 def test_requests_are_replayed_and_say_so(shop):
     (shop_row,) = rows(shop, "SELECT is_replayed FROM meta.shop")
     assert shop_row["is_replayed"]
@@ -88,7 +88,6 @@ def test_requests_are_replayed_and_say_so(shop):
     assert counts["n"] == counts["replayed"] > 0
 
 
-@pytest.mark.e2e
 @pytest.mark.torch
 def test_a_model_is_trained_generates_and_is_measured_with_and_without_context(shop):
     call(shop, "aigq", "train", "base", "--steps", "20", "--vocab-size", "1000")
