@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from aigq import jobs, models, warehouse
 from aigq.as_of import as_of_option
-from aigq.context import PROMPT_STYLES, Context
+from aigq.context import CONTEXT_KEY, PROMPT_STYLES, Context
 from aigq.settings import Home, UserError
 from inference.ebr import EbrLists
 from inference.engines import engine_option
@@ -120,6 +120,7 @@ def generate_lists(
     """Generate and write what is missing of ``lists`` lists for each of ``instances``."""
     chosen = _instances(run, instances)
     keys = {row["instance_id"]: sampling_key(writer, seed, row) for row in chosen}
+    contexts_of = {row["instance_id"]: row["context_key"] for row in chosen}
     there = _drawn(run, writer, keys)
     missing = [
         (row, indices)
@@ -145,7 +146,7 @@ def generate_lists(
                 )
                 for index, found in zip(indices, of_row, strict=True)
             ]
-            draws, rows = _tables(run, writer, drawn, keys)
+            draws, rows = _tables(run, writer, drawn, keys, contexts_of)
             written += warehouse.write(
                 run.home, lambda lake, draws=draws, rows=rows: _insert(lake, draws, rows)
             )
@@ -197,7 +198,8 @@ def _instances(run: jobs.Run, count: int) -> list[dict[str, Any]]:
             raise UserError("the lake has no samples.test_user_days: run `dbt build` first")
         rows = (
             con.execute(
-                "SELECT instance_id, age_band, gender, region, behaviors, is_replayed"
+                "SELECT instance_id, age_band, gender, region, behaviors, is_replayed,"
+                f" {CONTEXT_KEY} AS context_key"
                 " FROM lake.samples.test_user_days ORDER BY md5(instance_id), instance_id LIMIT ?",
                 [count],
             )
@@ -235,9 +237,10 @@ def _tables(
     writer: ListModel | EbrLists,
     drawn: list[tuple[str, int, Parsed]],
     keys: dict[str, str],
+    contexts_of: dict[str, str],
 ) -> tuple[pa.Table, pa.Table]:
     """Rows of ``eval.list_draws`` and of ``eval.generated_lists``."""
-    draws = [(i, index, keys[i], found.error) for i, index, found in drawn]
+    draws = [(i, index, keys[i], contexts_of[i], found.error) for i, index, found in drawn]
     rows = [
         (i, index, position, query)
         for i, index, found in drawn
@@ -249,13 +252,13 @@ def _tables(
         "run_id": run.run_id,
     }
     return (
-        _table(draws, "instance_id list_index sampling_key error", common),
+        _table(draws, "instance_id list_index sampling_key context_key error", common),
         _table(rows, "instance_id list_index position query_text", common),
     )
 
 
 def _table(rows: list[tuple], names: str, common: dict[str, str]) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else [()] * 4
+    columns = zip(*rows, strict=True) if rows else [()] * len(names.split())
     table = pa.table(
         {
             name: pa.array(column, "i4" if name in ("list_index", "position") else "str")

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from aigq import warehouse
+from aigq.context import CONTEXT_KEY
 from aigq.lists import merge_lists
 from aigq.settings import UserError
 from training.evaluate.metrics import MAX_CANDIDATES, Drawn
@@ -113,10 +114,16 @@ def load_lists(con, instance_ids: Sequence[str], judged: Judged, lists: int) -> 
         drawn = {i: Drawn((len(found[i][0]) if i in found else 0,)) for i in instance_ids}
         return Lists(ranked, drawn)
     draws = con.execute(
-        """
+        f"""
+        WITH contexts AS (
+            SELECT instance_id, {CONTEXT_KEY} AS now_key FROM lake.samples.test_user_days
+            SEMI JOIN chosen USING (instance_id)
+        )
         SELECT instance_id, list_index, error FROM lake.eval.list_draws
-        SEMI JOIN chosen USING (instance_id)
+        INNER JOIN contexts USING (instance_id)
         WHERE model = ? AND model_version = ? AND list_index < ?
+            -- No hit or miss is of a list that was made of another context.
+            AND coalesce(context_key, now_key) = now_key
         ORDER BY instance_id, list_index
         """,
         of_model,

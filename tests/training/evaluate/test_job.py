@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from aigq import embeddings, warehouse
 from aigq.cli import main
+from aigq.context import CONTEXT_KEY
 from training.evaluate import job
 
 VERSIONS = ["20260101T000000-train-sft-aaa111", "20260102T000000-train-sft-bbb222"]
@@ -27,6 +28,11 @@ def shop(home, monkeypatch):
                 'u' || i AS user_id,
                 TIMESTAMPTZ '2026-03-05 00:00:00+00' AS session_start_at,
                 ['rare ' || i] AS true_queries,
+                NULL::VARCHAR AS age_band, NULL::VARCHAR AS gender, 'north' AS region,
+                [{
+                    'days_ago': 1, 'action': 'search', 'content_text': 'tent',
+                    'content_key': 'query:tent'
+                }] AS behaviors,
                 true AS is_replayed
             FROM range(6) AS t (i)
             """
@@ -65,8 +71,8 @@ def shop(home, monkeypatch):
         con.execute("CREATE VIEW lake.eval.lists AS SELECT * FROM lake.eval.all_lists")
         con.execute(
             """
-            INSERT INTO lake.eval.list_draws
-            SELECT instance_id, model, model_version, list_index, 'key', NULL, 'run-of-lists'
+            INSERT INTO lake.eval.list_draws BY NAME
+            SELECT instance_id, model, model_version, list_index, 'run-of-lists' AS run_id
             FROM lake.eval.all_lists WHERE model = 'direct'
             """
         )
@@ -110,8 +116,9 @@ def write_lists(home, name: str, version: str, query: str) -> None:
             [name, version, query],
         )
         con.execute(
-            "INSERT INTO lake.eval.list_draws SELECT instance_id, ?, ?, 0, 'key',"
-            " if(user_id = 'u3', 'truncated', NULL), 'run-of-lists'"
+            "INSERT INTO lake.eval.list_draws BY NAME SELECT instance_id, ? AS model,"
+            f" ? AS model_version, 0 AS list_index, {CONTEXT_KEY} AS context_key,"
+            " if(user_id = 'u3', 'truncated', NULL) AS error, 'run-of-lists' AS run_id"
             " FROM lake.samples.test_user_days",
             [name, version],
         )
@@ -265,6 +272,17 @@ def test_the_papers_rows_are_found_by_name_manifest_and_option(shop):
     assert "+ reasoning (mine)" in ladder and ".000 [.000 .000]" in ladder
     (path,) = shop.reports.glob("*.md")
     assert "| Think IL-SFT (mine) |" in path.read_text()
+
+
+def test_lists_of_another_context_are_not_measured(shop):
+    """A late event changes what a user had done: its lists answer another question."""
+    write_lists(shop, "think", "v1", "rare 1")
+    publish(shop, "think", "v1")
+    evaluate("think")
+    late = "UPDATE lake.samples.test_user_days SET region = 'south' WHERE user_id = 'u1'"
+    warehouse.write(shop, lambda con: con.execute(late))
+    said = evaluate("think", options=("--instances", "6"), code=1)
+    assert "think@v1: 1 of 6 test user-days lack lists (u1:2026-03-05 is the first)" in said
 
 
 @pytest.mark.parametrize(
