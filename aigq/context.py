@@ -43,9 +43,9 @@ _INSTRUCTIONS = {
     "think": (
         "First write, for each interest that you see, one line: its number (1, 2, ...), a bar, and",
         "why these behaviours lead to new searches. Then an empty line. Then one line per",
-        "interest: its number, a bar, the indices of its behaviours with commas between, then",
-        "the queries the user is most likely to search next, best first, each after a tab. Nothing",
-        "else:",
+        "interest: its number, a bar, the indices of its behaviours with commas between, and the",
+        "queries the user is most likely to search next, best first, each after a tab.",
+        "Nothing else:",
     ),
 }
 

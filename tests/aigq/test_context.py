@@ -61,7 +61,7 @@ def test_think_prompts_differ_in_what_they_ask_for():
     asked = direct.index("Write the queries")
     assert think[:asked] == direct[:asked]
     assert think[asked:].startswith("First write, for each interest")
-    assert think.endswith("Nothing else:\n")
+    assert think.endswith("\nNothing else:\n")
 
 
 def test_a_user_of_whom_nothing_is_known():
