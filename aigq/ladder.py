@@ -16,6 +16,8 @@ from aigq.steps import Step, run_steps, unless_published
 
 # Think sessions that the teacher explains: more than 800 steps see once.
 _SESSIONS = "10000"
+# Test user-days that are judged: of each model thousands of lists are sampled on two cores.
+_INSTANCES = "1000"
 _VERBOSE_DIRECT = ["--max-prompt-tokens", "448", "--batch-tokens", "4736"]
 _VERBOSE_THINK = ["--max-prompt-tokens", "480", "--batch-tokens", "5632"]
 _THINK = ["--variant", "think", "--base-model", "base_think"]
@@ -89,7 +91,7 @@ def _steps(home: Home, shop: str, train_days: int | None, names: list[str]) -> l
         *(train(name, "sft", "--name", name, *_MODELS[name]) for name in names),
         (
             "Evaluation on days that no model has seen",
-            [["aigq", "evaluate", *judged, "--zero-shot", "base"]],
+            [["aigq", "evaluate", *judged, "--zero-shot", "base", "--instances", _INSTANCES]],
         ),
     ]
 

@@ -5,7 +5,7 @@
 Two published models of `aigq train sft` that differ in their prompts, the compressed one first.
 Each is trained a little again from its base on its own samples and settings, and then writes the
 greedy list of test user-days; every measurement is a process of its own, the models take turns,
-ratios are taken within a repetition. What the prompts do to quality, `aigq evaluate --compare` says.
+ratios are taken within a repetition. What prompts do to quality, `aigq evaluate --compare` says.
 """
 
 import json
