@@ -49,7 +49,8 @@ _INSTRUCTIONS = {
     ),
 }
 
-# SQL over a row with profile and ``behaviors``: the same as long as a prompt made from it is.
+# SQL over a row with profile and ``behaviors``: the same only as long as every prompt made from it
+# is.
 CONTEXT_KEY = """md5(to_json([
     to_json([age_band, gender, region]),
     to_json(list_transform(behaviors, lambda b: [b.days_ago::VARCHAR, b.action, b.content_text]))

@@ -6,9 +6,6 @@ base model, samples, steps and samples a step. (A verbose prompt holds the behav
 compressed one in two and a half times the tokens; its budgets are that much larger.)
 """
 
-import sys
-from pathlib import Path
-
 import click
 
 from aigq.settings import Home, UserError
@@ -16,8 +13,6 @@ from aigq.steps import Step, run_steps, unless_published
 
 # Think sessions that the teacher explains: more than 800 steps see once.
 _SESSIONS = "10000"
-# Test user-days that are judged: of each model thousands of lists are sampled on two cores.
-_INSTANCES = "1000"
 _VERBOSE_DIRECT = ["--max-prompt-tokens", "448", "--batch-tokens", "4736"]
 _VERBOSE_THINK = ["--max-prompt-tokens", "480", "--batch-tokens", "5632"]
 _THINK = ["--variant", "think", "--base-model", "base_think"]
@@ -55,7 +50,8 @@ def main(shop: str, train_days: int | None, models: str) -> None:
     if unknown := [name for name in names if name not in _MODELS]:
         raise UserError(f"--models: no {unknown[0]!r} in the ladder, but {', '.join(_MODELS)}")
     home = Home.from_environment()
-    run_steps(home, "ladder", _steps(home, shop, train_days, names))
+    log = shop if train_days is None else f"{shop}, {train_days} days to train on"
+    run_steps(home, "ladder", _steps(home, shop, train_days, names), log=log)
 
 
 def _steps(home: Home, shop: str, train_days: int | None, names: list[str]) -> list[Step]:
@@ -91,13 +87,13 @@ def _steps(home: Home, shop: str, train_days: int | None, names: list[str]) -> l
         *(train(name, "sft", "--name", name, *_MODELS[name]) for name in names),
         (
             "Evaluation on days that no model has seen",
-            [["aigq", "evaluate", *judged, "--zero-shot", "base", "--instances", _INSTANCES]],
+            [["aigq", "evaluate", *judged, "--zero-shot", "base"]],
         ),
     ]
 
 
 def _log(home: Home, shop: str) -> list[list[str]]:
-    if Path(shop).suffix:
+    if shop.endswith((".csv", ".csv.gz")):
         return [["aigq", "ingest", shop, "--adapter", "bestbuy"]]
     landing = str(home.landing)
     return [
@@ -107,8 +103,4 @@ def _log(home: Home, shop: str) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    try:
-        main(standalone_mode=False)
-    except UserError as error:
-        error.show()
-        sys.exit(1)
+    main()

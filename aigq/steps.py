@@ -18,14 +18,14 @@ Commands = Sequence[list[str]]
 Step = tuple[str, Commands | Callable[[], Commands]]
 
 
-def run_steps(home: Home, mark: str, steps: Iterable[Step]) -> None:
+def run_steps(home: Home, mark: str, steps: Iterable[Step], *, log: str = "default") -> None:
     """Run the commands of each step (title, commands or what makes them when it is their turn),
     each printed as one would type it.
 
-    ``mark``: a file that tells the homes where these steps may run. Raises :class:`UserError` for
-    a home that holds another shop, and where a command fails.
+    ``mark``: a file that tells the homes where these steps may run, and on which ``log``. Raises
+    :class:`UserError` for a home that holds another shop, and where a command fails.
     """
-    _refuse_another_shop(home, mark)
+    _refuse_another_shop(home, mark, log)
     started = time.monotonic()
     for number, (title, commands) in enumerate(steps, start=1):
         click.secho(f"\n== {number}. {title}", bold=True)
@@ -43,16 +43,22 @@ def unless_published(home: Home, name: str, command: list[str]) -> Commands:
     return [command]
 
 
-def _refuse_another_shop(home: Home, mark: str) -> None:
-    """A made-up shop must not be poured into a real one's lake."""
+def _refuse_another_shop(home: Home, mark: str, log: str) -> None:
+    """A made-up shop must not be poured into a real one's lake, nor into another made-up one's."""
     path = home.root / f".{mark}"
+    known = (path.read_text() or "default") if path.exists() else log
+    if known != log:
+        raise UserError(
+            f"{home.root} holds the {mark} of another log ({known}, not {log}); run"
+            f" AIGQ_HOME=elsewhere make {mark}"
+        )
     if home.catalog.exists() and not path.exists() and _has_rows(home):
         raise UserError(
             f"{home.root} holds a shop that is not the {mark}'s; run AIGQ_HOME=elsewhere"
             f" make {mark}"
         )
     home.root.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    path.write_text(log)
 
 
 def _has_rows(home: Home) -> bool:

@@ -121,7 +121,7 @@ def generate_lists(
     chosen = _instances(run, instances)
     keys = {row["instance_id"]: sampling_key(writer, seed, row) for row in chosen}
     contexts_of = {row["instance_id"]: row["context_key"] for row in chosen}
-    there = _drawn(run, writer, keys)
+    there = _drawn(run, writer, keys, contexts_of)
     missing = [
         (row, indices)
         for row in chosen
@@ -154,7 +154,7 @@ def generate_lists(
     # Of all lists wanted, whichever run drew them.
     errors = Counter(
         error
-        for (_, index), error in _drawn(run, writer, keys).items()
+        for (_, index), error in _drawn(run, writer, keys, contexts_of).items()
         if error is not None and index < lists
     )
     run.metrics |= writer.tally.metrics() | {
@@ -217,19 +217,28 @@ def _instances(run: jobs.Run, count: int) -> list[dict[str, Any]]:
 
 
 def _drawn(
-    run: jobs.Run, writer: ListModel | EbrLists, keys: dict[str, str]
+    run: jobs.Run,
+    writer: ListModel | EbrLists,
+    keys: dict[str, str],
+    contexts_of: dict[str, str],
 ) -> dict[tuple[str, int], str | None]:
-    """How each list with its instance's key is malformed (None: it is not)."""
+    """How each list with its instance's keys is malformed (None: it is not)."""
     con = warehouse.connect(run.home, read_only=True)
     try:
         draws = con.execute(
-            "SELECT instance_id, list_index, sampling_key, error FROM lake.eval.list_draws"
+            "SELECT instance_id, list_index, sampling_key, context_key, error"
+            " FROM lake.eval.list_draws"
             " WHERE model = ? AND model_version = ?",
             [writer.model.name, writer.model.version],
         ).fetchall()
     finally:
         con.close()
-    return {(i, index): error for i, index, key, error in draws if keys.get(i) == key}
+    return {
+        (instance, index): error
+        for instance, index, key, context, error in draws
+        # Draws of older versions of this software have no context key.
+        if keys.get(instance) == key and context in (None, contexts_of[instance])
+    }
 
 
 def _tables(
@@ -282,7 +291,10 @@ def _insert(con, draws: pa.Table, rows: pa.Table) -> int:
         f"""
         DELETE FROM lake.eval.list_draws
         WHERE {_SAME_INSTANCE} IN (SELECT {_SAME_INSTANCE} FROM new_draws)
-            AND sampling_key NOT IN (SELECT sampling_key FROM new_draws)
+            AND NOT (
+                sampling_key IN (SELECT sampling_key FROM new_draws)
+                AND (context_key IS NULL OR context_key IN (SELECT context_key FROM new_draws))
+            )
         """
     )
     con.execute(

@@ -117,7 +117,7 @@ def _checkpoint(network, optimizer, losses: list[float], work: Path) -> None:
 
 def _restore(network, optimizer, work: Path) -> list[float]:
     """Load the newest checkpoint, if any; returns the losses of the steps done."""
-    done = checkpoints(work)
+    done = [path for path in checkpoints(work) if (path / _STATE).is_file()]
     if not done:
         return []
     tensors = load_file(done[-1] / _STATE)

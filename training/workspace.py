@@ -58,8 +58,9 @@ def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator
 
     The same identity finds the interrupted run again, with its snapshot, also when the lake has
     moved on since; a run that failed before its first checkpoint is forgotten. Raises
-    :class:`UserError` while another process trains in it.
+    :class:`UserError` while another process trains in it, and for the name of another job's models.
     """
+    _refuse_name_of_another_job(run, name)
     if run.is_as_of:
         identity = {**identity, "as_of": run.snapshot_read}
     text = json.dumps(identity, sort_keys=True, default=str)
@@ -97,6 +98,16 @@ def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator
             if not checkpoints(path):
                 pinned.unlink(missing_ok=True)
             raise
+
+
+def _refuse_name_of_another_job(run: Run, name: str) -> None:
+    found = models.versions(run.home, name)
+    job = found[-1].manifest.get("job", run.job) if found else run.job
+    if job != run.job:
+        raise UserError(
+            f"model {name!r} is one of `aigq {job}`: what `aigq {run.job}` makes would hide it;"
+            " choose another --name"
+        )
 
 
 def already_published(home: Home, name: str, workspace: Workspace) -> models.Model | None:

@@ -75,6 +75,8 @@ def training(name: str, steps: int) -> dict[str, float]:
     home = Home.from_environment()
     manifest = models.resolve(home, name).manifest
     settings = SftSettings(**(manifest["settings"] | {"checkpoint_steps": 10**6}))
+    if settings.lora_rank is not None:
+        raise click.ClickException(f"{name} was trained with LoRA, which is not measured here")
     with Snapshot(home, manifest["snapshot"]) as snapshot:
         rows, _ = read_rows(
             snapshot,
@@ -83,7 +85,8 @@ def training(name: str, steps: int) -> dict[str, float]:
             limit=settings.max_samples,
             seed=settings.seed,
         )
-    model, tokenizer, _ = load_base(resolve_base(home, settings.base_model), settings.weights_dtype)
+    base = resolve_base(home, manifest["base_model"])
+    model, tokenizer, _ = load_base(base, settings.weights_dtype)
     add_special_tokens(model, tokenizer, SPECIAL_TOKENS)
     examples = make_samples(rows, tokenizer, settings).train
     plan = plan_batches(

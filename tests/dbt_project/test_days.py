@@ -16,7 +16,6 @@ from aigq import warehouse
 FIRST_DAY = datetime(2020, 10, 29, tzinfo=UTC).date()
 # It says how a build went about it.
 NOT_COMPARED = {"staging.changed_user_days"}
-# When a build was, in features of which the later build's row counts online.
 
 
 def tables(rows_of, home) -> dict[str, list]:

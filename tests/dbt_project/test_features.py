@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -99,6 +99,30 @@ def test_items_are_as_the_newest_build_knows_them(random_shop, rows_of):
         assert row["item_text"] == texts[item["item_id"]]
         assert row["leaf_category_id"] == item["leaf_category_id"]
         assert MICROSECOND < row["event_timestamp"] - newest < timedelta(seconds=1)
+
+
+def test_of_two_builds_of_the_same_events_the_later_counts_online(
+    home, insert_raw, run_dbt, rows_of
+):
+    """Between them a job may have described items anew, or proposed what triggers lead to; stores
+    keep the first of two rows of one moment."""
+    at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    event = {"event_id": "e1", "user_id": "ann", "action": "search", "query_text": "lamp"}
+    item = {"item_id": "i1", "title": "Lamp", "leaf_category_id": "c1", "leaf_category": "Lamps"}
+    insert_raw(home, events=[event | {"occurred_at": at}], items=[item])
+    moments = []
+    for _ in range(2):
+        run_dbt(home, "run", "-s", "+item_profile", "+x2q")
+        moments.append(
+            [
+                row["event_timestamp"]
+                for table in ("item_profile", "x2q")
+                for row in rows_of(home, f"from features.{table}")
+            ]
+        )
+    first, second = moments
+    assert len(first) == 2
+    assert all(at < a < b < at + timedelta(seconds=1) for a, b in zip(first, second, strict=True))
 
 
 def test_profiles_hold_everyone_who_was_seen(random_shop, rows_of):

@@ -61,3 +61,18 @@ def test_missing_table_names_the_build(own_home):
         pytest.raises(UserError, match=r"snapshot 1 lacks a table: .*samples_direct"),
     ):
         snapshot.rows("select * from lake.samples.samples_direct")
+
+
+def test_a_name_belongs_to_one_kind_of_model(own_home):
+    """A base published as `direct` would be the newest `direct`, and hide the model that is one."""
+    folder = own_home.models / "direct" / "v1"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"job": "train sft"}')
+    with (
+        pytest.raises(UserError, match=r"'direct' is one of `aigq train sft`: .* another --name"),
+        jobs.job(own_home, "train base", {}) as run,
+        open_workspace(run, "direct", {}),
+    ):
+        pass
+    with jobs.job(own_home, "train sft", {}) as run, open_workspace(run, "direct", {}):
+        pass

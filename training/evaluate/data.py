@@ -87,10 +87,25 @@ def load_instances(con, count: int) -> tuple[list[Instance], bool]:
     return instances, any(row[-1] for row in rows)
 
 
-def load_lists(con, instance_ids: Sequence[str], judged: Judged, lists: int) -> Lists:
-    """The lists of ``judged``, from ``eval.lists`` alone; ``eval.list_draws`` tells of malformed
-    ones. Lists beyond the first ``lists`` are ignored, so that every model gets the same number."""
+def load_contexts(con, instance_ids: Sequence[str]) -> dict[str, str]:
+    """What each instance's lists have to be made of, see :data:`aigq.context.CONTEXT_KEY`."""
     con.register("chosen", pa.table({"instance_id": list(instance_ids)}))
+    rows = con.execute(
+        f"SELECT instance_id, {CONTEXT_KEY} FROM lake.samples.test_user_days"
+        " SEMI JOIN chosen USING (instance_id)"
+    ).fetchall()
+    return dict(rows)
+
+
+def load_lists(con, contexts: Mapping[str, str], judged: Judged, lists: int) -> Lists:
+    """The lists of ``judged`` for the instances of ``contexts`` (see :func:`load_contexts`), from
+    ``eval.lists`` alone; ``eval.list_draws`` tells of malformed ones. Lists beyond the first
+    ``lists`` are ignored, so that every model gets the same number. Raises :class:`UserError` where
+    lists are missing, or were made of other contexts."""
+    instance_ids = list(contexts)
+    con.register(
+        "chosen", pa.table({"instance_id": instance_ids, "context_key": list(contexts.values())})
+    )
     of_model = [judged.name, judged.version, lists]
     rows = con.execute(
         """
@@ -114,16 +129,12 @@ def load_lists(con, instance_ids: Sequence[str], judged: Judged, lists: int) -> 
         drawn = {i: Drawn((len(found[i][0]) if i in found else 0,)) for i in instance_ids}
         return Lists(ranked, drawn)
     draws = con.execute(
-        f"""
-        WITH contexts AS (
-            SELECT instance_id, {CONTEXT_KEY} AS now_key FROM lake.samples.test_user_days
-            SEMI JOIN chosen USING (instance_id)
-        )
-        SELECT instance_id, list_index, error FROM lake.eval.list_draws
-        INNER JOIN contexts USING (instance_id)
+        """
+        SELECT instance_id, list_index, error FROM lake.eval.list_draws AS draws
+        INNER JOIN chosen USING (instance_id)
         WHERE model = ? AND model_version = ? AND list_index < ?
-            -- No hit or miss is of a list that was made of another context.
-            AND coalesce(context_key, now_key) = now_key
+            -- Draws of older versions of this software have no key.
+            AND coalesce(draws.context_key, chosen.context_key) = chosen.context_key
         ORDER BY instance_id, list_index
         """,
         of_model,

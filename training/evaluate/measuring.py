@@ -34,9 +34,10 @@ def evaluate(
     try:
         chosen, is_replayed = data.load_instances(con, instances)
         true_queries = data.load_true_queries(con)
-        ids = [i.instance_id for i in chosen]
+        contexts = data.load_contexts(con, [i.instance_id for i in chosen])
         found = {
-            j: data.load_lists(con if j.is_baseline else lists_con, ids, j, lists) for j in judged
+            j: data.load_lists(con if j.is_baseline else lists_con, contexts, j, lists)
+            for j in judged
         }
         category = data.placed_by_clicks(con)
     finally:

@@ -73,7 +73,8 @@ def token_advantages(
 
     ``spans``: (G, T) integers, a query slot from 0 or a constant of :mod:`aigq.spans`: query tokens
     get A_q + ``balance`` * A_s, trigger tokens A_trig, all others of the completion ``balance`` *
-    A_s, padding 0. Raises :class:`ValueError` for spans that these advantages do not know.
+    A_s, padding 0. Raises :class:`ValueError` for a slot beyond the last one,
+    and for trigger tokens where nothing was rewarded.
     """
     rollouts, slots = advantages.query.shape
     if spans.ndim != 2 or len(spans) != rollouts:

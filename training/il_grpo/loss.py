@@ -1,8 +1,9 @@
 """The clipped surrogate with bounds by token entropy (AIGQ eq. 18), entropy bonus and KL.
 
-    loss = -mean_t min(rho_t A_t, clip(rho_t, 1 - eps_t, 1 + eps_t) A_t)
-           - bonus * mean_t H_t + beta * mean_t KL_t
+    loss = -mean_t min(rho_t A_t, clip(rho_t, 1 - eps_t, 1 + eps_t) A_t) + beta * mean_t KL_t
+           - bonus * mean_t H_t
 
+The first line is :func:`token_loss`, before the mean; ``bonus`` is :func:`entropy_bonus`.
 rho_t = pi(t) / pi_old(t). Tokens whose entropy reaches the rollout batch's 80th percentile get the
 wide eps_t, the others the tight one: where the policy hesitates it may move further.
 """
@@ -74,8 +75,10 @@ def token_loss(
 
     ``log_probs`` carries the gradient, ``old_log_probs`` is of the policy that drew the rollouts,
     ``exploring`` of :func:`is_exploring`. ``beta`` weighs the KL divergence to the reference (the
-    estimator of Schulman, 2020: never negative).
+    estimator of Schulman, 2020: never negative). Raises :class:`ValueError` where that is missing.
     """
+    if beta and reference_log_probs is None:
+        raise ValueError("beta weighs the divergence from a reference, whose log-probs are missing")
     ratio = torch.exp(log_probs - old_log_probs)
     below = torch.where(exploring, bounds.wide[0], bounds.tight[0])
     above = torch.where(exploring, bounds.wide[1], bounds.tight[1])

@@ -7,17 +7,17 @@ Generated query k is compared with reference query k, place by place. Each funct
 weights are the recipe's.
 """
 
+import math
 import unicodedata
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 import regex
 
-# One character is a word where words are written without blanks between.
-_TOKEN = regex.compile(
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]\p{M}*"
-    r"|(?:(?![\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])[\p{L}\p{N}][\p{M}\u200c\u200d]*)+"
-)
+# One character is a word where words are written without blanks between. (The mark of a long vowel,
+# U+30FC, is of no script.)
+_ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\u30fc]"
+_TOKEN = regex.compile(rf"{_ALONE}\p{{M}}*|(?:(?!{_ALONE})[\p{{L}}\p{{N}}][\p{{M}}\u200c\u200d]*)+")
 
 
 def rouge_tokens(text: str) -> list[str]:
@@ -61,7 +61,12 @@ def trigger_reward(triggers: Sequence[Sequence[int]], reference: Sequence[Sequen
 
 
 def ctr_reward(predicted: float, *, scale: float, cap: float) -> float:
-    """r_ctr = clip(scale * p_ctr(q | u), 0, cap) (eq. 14). ``predicted``: a probability."""
+    """r_ctr = clip(scale * p_ctr(q | u), 0, cap) (eq. 14). ``predicted``: a probability.
+
+    Raises :class:`ValueError` for what is no number: among rewards it would read as a missing slot.
+    """
+    if not math.isfinite(predicted):
+        raise ValueError(f"a predicted click probability is {predicted}")
     return min(max(scale * predicted, 0.0), cap)
 
 

@@ -29,8 +29,9 @@ with sound as (
     left join (
         select
             session_id,
-            behaviors_key
-        from lake.think.teacher_inputs
+            -- Not there in the lake's states of older versions of this software.
+            to_json(inputs) ->> 'behaviors_key' as behaviors_key
+        from lake.think.teacher_inputs as inputs
         where task = 'rationales'
     ) as asked using (session_id)
     where coalesce(asked.behaviors_key, {BEHAVIORS_KEY}) = {BEHAVIORS_KEY}

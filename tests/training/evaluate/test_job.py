@@ -232,6 +232,16 @@ def test_as_of_an_old_state_with_lists_that_came_later(shop, rows_of):
     # What is stored is about the present.
     assert [r["value"] for r in rows_of(shop, metrics)] == [0.0, 1.0]
 
+    def late(con):
+        keys = f"SELECT DISTINCT {CONTEXT_KEY} FROM lake.samples.test_user_days"
+        con.execute(f"UPDATE lake.eval.list_draws SET context_key = ({keys})")
+        con.execute("UPDATE lake.samples.test_user_days SET region = 'south'")
+
+    # Lists of the old contexts are right for the old state, and for no other.
+    warehouse.write(shop, late)
+    assert "direct" in evaluate(options=("--as-of", old["run_id"]))
+    assert "lack lists" in evaluate(code=1)
+
 
 @pytest.mark.parametrize(("end", "is_refused"), [("05T00:00:00", False), ("05T00:00:01", True)])
 def test_a_model_is_not_measured_on_days_it_has_seen(shop, end, is_refused):

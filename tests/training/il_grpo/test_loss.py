@@ -100,6 +100,12 @@ def test_exploring_tokens_are_those_of_trl(entropies, quantile):
     assert found.equal(expected)
 
 
+def test_a_divergence_needs_its_reference():
+    none = torch.zeros(1, 1)
+    with pytest.raises(ValueError, match="log-probs are missing"):
+        token_loss(none, none, none, none.bool(), BOUNDS, beta=0.1)
+
+
 def test_the_bonus_falls_to_nothing():
     weights = [entropy_bonus(0.02, step, 4) for step in range(6)]
     assert weights == pytest.approx([0.02, 0.015, 0.01, 0.005, 0, 0])

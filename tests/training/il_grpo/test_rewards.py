@@ -32,6 +32,8 @@ def test_ascii_is_scored_as_by_rouge_score(candidate, reference):
     [
         ("连衣裙 夏季 2026", ["连", "衣", "裙", "夏", "季", "2026"]),
         ("コーヒー豆", ["コ", "ー", "ヒ", "ー", "豆"]),
+        ("ソニーwh1000", ["ソ", "ニ", "ー", "wh1000"]),
+        ("ｿﾆｰ tv", ["ソ", "ニ", "ー", "tv"]),
         ("ชุดเดรส", ["ชุ", "ด", "เ", "ด", "ร", "ส"]),
         ("Красные КРОССОВКИ", ["красные", "кроссовки"]),
         ("हिन्दी किताब", ["हिन्दी", "किताब"]),
@@ -83,6 +85,8 @@ def test_click_through_rate_is_scaled_and_clipped():
     assert ctr_reward(0.02, scale=10, cap=1) == pytest.approx(0.2)
     assert ctr_reward(0.5, scale=10, cap=1) == 1
     assert ctr_reward(-0.1, scale=10, cap=1) == 0
+    with pytest.raises(ValueError, match="click probability is nan"):
+        ctr_reward(float("nan"), scale=10, cap=1)
 
 
 def test_length_is_within_bounds_or_not():
