@@ -11,35 +11,37 @@
     ]) }}
 {% endmacro %}
 
-{# Stop before anything is built where a variable cannot be meant. #}
+{# Stop before anything is built where a variable cannot be meant; all such are named at once. #}
 {% macro check_vars() %}
 {% if execute %}
+    {% set wrong = [] %}
     {% for name in shop_vars() if name not in ('shop_timezone', 'x2q_lambda') %}
         {% set value = var(name) %}
         {% if not (value is integer) or value is boolean or value < 1 %}
-            {{ exceptions.raise_compiler_error(
-                "variable '" ~ name ~ "' must be a whole number of at least 1, got " ~ value) }}
+            {% do wrong.append("'" ~ name ~ "' must be a whole number of at least 1, got " ~ value) %}
         {% endif %}
     {% endfor %}
     {% set weight = var('x2q_lambda') %}
     {% if not (weight is number) or weight is boolean or not 0 <= weight <= 1 %}
-        {{ exceptions.raise_compiler_error(
-            "variable 'x2q_lambda' must be a number from 0 to 1, got " ~ weight) }}
+        {% do wrong.append("'x2q_lambda' must be a number from 0 to 1, got " ~ weight) %}
     {% endif %}
     {% set zone = var('shop_timezone') %}
     {% if not is_time_zone(zone) %}
-        {{ exceptions.raise_compiler_error(
-            "variable 'shop_timezone' must be an IANA time zone such as Asia/Shanghai, got " ~ zone) }}
+        {% do wrong.append(
+            "'shop_timezone' must be an IANA time zone such as Asia/Shanghai, got " ~ zone) %}
     {% endif %}
     {% set days = var('rebuild_days') %}
     {% if days is string or days is mapping or days is not iterable %}
-        {{ exceptions.raise_compiler_error(
-            "variable 'rebuild_days' must be a list of days such as [2026-02-03], got " ~ days) }}
+        {% do wrong.append("'rebuild_days' must be a list of days such as [2026-02-03], got " ~ days) %}
+    {% else %}
+        {% for day in days if not is_date(day | string) %}
+            {% do wrong.append("'rebuild_days' holds " ~ day ~ ", which is no day such as 2026-02-03") %}
+        {% endfor %}
     {% endif %}
-    {% for day in days if not is_date(day | string) %}
+    {% if wrong %}
         {{ exceptions.raise_compiler_error(
-            "variable 'rebuild_days' holds " ~ day ~ ", which is no day such as 2026-02-03") }}
-    {% endfor %}
+            "variables that cannot be meant: " ~ wrong | join('; ')) }}
+    {% endif %}
     {% if flags.EMPTY %}
         {{ exceptions.raise_compiler_error("--empty would leave tables empty that later builds go on from") }}
     {% endif %}

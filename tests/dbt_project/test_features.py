@@ -101,6 +101,7 @@ def test_items_are_as_the_newest_build_knows_them(random_shop, rows_of):
         assert MICROSECOND < row["event_timestamp"] - newest < timedelta(seconds=1)
 
 
+@pytest.mark.slow
 def test_of_two_builds_of_the_same_events_the_later_counts_online(
     home, insert_raw, run_dbt, rows_of
 ):

@@ -39,25 +39,27 @@ def test_a_failed_test_is_a_failed_run(home, insert_raw, run_dbt, rows_of):
     assert json.loads(run["parameters"])["arguments"]["select"] == ["stg_users"]
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        ({"shop_timezone": "Mars/Olympus"}, "must be an IANA time zone"),
-        ({"train_days": 0}, "'train_days' must be a whole number of at least 1, got 0"),
-        ({"rebuild_days": ["2026-02-30"]}, "holds 2026-02-30, which is no day"),
-        ({"x2q_lambda": 1.5}, "'x2q_lambda' must be a number from 0 to 1, got 1.5"),
-    ],
-)
-def test_a_variable_that_cannot_be_meant(home, run_dbt, rows_of, variables, message):
-    result = run_dbt(home, "run", "-s", "stg_users", variables=variables, check=False)
+def test_variables_that_cannot_be_meant(home, run_dbt, rows_of):
+    wrong = {
+        "shop_timezone": "Mars/Olympus",
+        "train_days": 0,
+        "rebuild_days": ["2026-02-30"],
+        "x2q_lambda": 1.5,
+    }
+    result = run_dbt(home, "run", "-s", "stg_users", variables=wrong, check=False)
     assert result.returncode != 0
-    assert message in result.stdout
+    said = " ".join(result.stdout.split())
+    assert "'shop_timezone' must be an IANA time zone such as Asia/Shanghai, got Mars" in said
+    assert "'train_days' must be a whole number of at least 1, got 0;" in said
+    assert "'rebuild_days' holds 2026-02-30, which is no day" in said
+    assert "'x2q_lambda' must be a number from 0 to 1, got 1.5" in said
     assert (
         rows_of(home, "select * from information_schema.tables where table_schema = 'staging'")
         == []
     )
 
 
+@pytest.mark.slow
 def test_other_variables_than_the_shop_was_built_with_are_refused(home, run_dbt, rows_of):
     """Variables given once with --vars are forgotten by the next run."""
     given = {"shop_timezone": "Asia/Shanghai", "train_days": 63}

@@ -19,7 +19,7 @@ CONTEXT = Context(
     ("25-34", None, None),
     tuple(Behavior(9 - i, "search", f"thing number {i}") for i in range(8)),
 )
-WRITTEN = "Likes things.\nNeeds tea.\n\n1,2\tthing 9\tbig thing\n2\ttea\tthing 9"
+WRITTEN = "1|Likes things.\n2|Needs tea.\n\n1|1,2\tthing 9\tbig thing\n2|2\ttea\tthing 9"
 
 
 class Scripted:

@@ -206,7 +206,9 @@ def test_the_export_waits_for_its_turn(shop, aigq, script, monkeypatch):
 
 @pytest.mark.torch
 @pytest.mark.e2e
-@pytest.mark.parametrize("where", ["push_online", "export_parquet"])
+@pytest.mark.parametrize(
+    "where", ["push_online", pytest.param("export_parquet", marks=pytest.mark.slow)]
+)
 def test_killed_after_the_commit_and_run_again(shop, aigq, rows_of, where):
     """The lake has the lists, the online store (or the export) does not: running again heals."""
     module = {"push_online": "features", "export_parquet": "warehouse"}[where]
