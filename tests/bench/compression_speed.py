@@ -35,7 +35,8 @@ _WARM_UP = 10
 def main(names, steps, lists, repetitions, contestant) -> None:
     """Print both models' figures and the ratios."""
     if contestant:
-        found = training(contestant, steps) | generation(contestant, lists)
+        name, _, part = contestant.partition(":")
+        found = training(name, steps) if part == "training" else generation(name, lists)
         json.dump(found, sys.stdout)
         return
     compressed, verbose = names.split(",")
@@ -43,14 +44,17 @@ def main(names, steps, lists, repetitions, contestant) -> None:
     options = ["--steps", str(steps), "--lists", str(lists)]
     for repetition in range(repetitions):
         for name in taken:
-            done = subprocess.run(
-                [sys.executable, __file__, *options, "--contestant", name],
-                stdout=subprocess.PIPE,
-                cwd=PROJECT_ROOT,
-                check=True,
-            )
-            taken[name].append(json.loads(done.stdout.splitlines()[-1]))
-            click.echo(f"{repetition + 1} {name} {json.dumps(taken[name][-1])}", err=True)
+            taken[name].append({})
+        for part in ("training", "generation"):
+            for name in taken:
+                done = subprocess.run(
+                    [sys.executable, __file__, *options, "--contestant", f"{name}:{part}"],
+                    stdout=subprocess.PIPE,
+                    cwd=PROJECT_ROOT,
+                    check=True,
+                )
+                taken[name][-1] |= json.loads(done.stdout.splitlines()[-1])
+                click.echo(f"{repetition + 1} {name} {json.dumps(taken[name][-1])}", err=True)
     click.echo(f"{'':<28} {compressed:>22} {verbose:>22}  ratio")
     for figure in taken[compressed][0]:
         pairs = [(a[figure], b[figure]) for a, b in zip(*taken.values(), strict=True)]
@@ -122,6 +126,7 @@ def generation(name: str, lists: int) -> dict[str, float]:
     contexts = [Context.from_row(row) for row in rows.to_pylist()]
     with open_list_model(models.resolve(home, name), "auto", None) as writer:
         writer.start()
+        writer.generate(contexts[:32], [[None]] * 32)  # the first ones compile
         began = time.perf_counter()
         writer.generate(contexts, [[None]] * len(contexts))
         seconds = time.perf_counter() - began
