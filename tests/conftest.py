@@ -11,9 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 
 from aigq import features, warehouse
 from aigq.settings import PROJECT_ROOT, Home
+
+# No test is timed: the first example may be the one that loads a library, on a busy machine.
+settings.register_profile("aigq", deadline=None)
+settings.load_profile("aigq")
 
 # Test modules cannot import this file (importmode=importlib): the helpers come as fixtures.
 
