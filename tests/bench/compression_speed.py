@@ -20,7 +20,7 @@ import click
 from training_speed import Clock
 
 from aigq import models, warehouse
-from aigq.context import SPECIAL_TOKENS, Context
+from aigq.context import Context
 from aigq.settings import PROJECT_ROOT, Home
 
 _WARM_UP = 10
@@ -69,30 +69,20 @@ def main(names, steps, lists, repetitions, contestant) -> None:
 def training(name: str, steps: int) -> dict[str, float]:
     """Samples a second from step ten on, and how long their prompts are (tokens, mean)."""
     from training.batches import plan_batches
-    from training.checkpoint import load_base, resolve_base
-    from training.il_sft.samples import make_samples, read_rows
+    from training.checkpoint import resolve_base
+    from training.il_sft.job import prepare
     from training.il_sft.settings import SftSettings
-    from training.tokens import add_special_tokens
     from training.trainer import train
-    from training.workspace import Snapshot, bf16_is_fast
+    from training.workspace import bf16_is_fast
 
     home = Home.from_environment()
     manifest = models.resolve(home, name).manifest
     settings = SftSettings(**(manifest["settings"] | {"checkpoint_steps": 10**6}))
     if settings.lora_rank is not None:
         raise click.ClickException(f"{name} was trained with LoRA, which is not measured here")
-    with Snapshot(home, manifest["snapshot"]) as snapshot:
-        rows, _ = read_rows(
-            snapshot,
-            settings.variant,
-            objective=settings.objective,
-            limit=settings.max_samples,
-            seed=settings.seed,
-        )
     base = resolve_base(home, manifest["base_model"])
-    model, tokenizer, _ = load_base(base, settings.weights_dtype)
-    add_special_tokens(model, tokenizer, SPECIAL_TOKENS)
-    examples = make_samples(rows, tokenizer, settings).train
+    ready = prepare(home, manifest["snapshot"], base, settings)
+    examples = ready.samples.train
     plan = plan_batches(
         [len(e.input_ids) for e in examples],
         batch_tokens=settings.batch_tokens,
@@ -102,8 +92,8 @@ def training(name: str, steps: int) -> dict[str, float]:
     )
     clock = Clock(start=_WARM_UP)
     with tempfile.TemporaryDirectory() as work:
-        train(model, tokenizer, examples, plan, settings, Path(work), bf16=bf16_is_fast(),
-              title=name, callbacks=[clock])  # fmt: skip
+        train(ready.model, ready.tokenizer, examples, plan, settings, Path(work),
+              bf16=bf16_is_fast(), title=name, callbacks=[clock])  # fmt: skip
     samples = sum(len(batch) for batch in plan[_WARM_UP:])
     return {
         "prompt tokens, training": statistics.mean(e.target_start for e in examples),

@@ -67,7 +67,7 @@ def command(
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
     """What there is once a run's input is read: the same in all processes."""
 
     model: Any
@@ -93,7 +93,7 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
             distributed.share(None)
             return finish_published(run, work, published)
         distributed.share((work.path, work.snapshot, work.bf16))
-        ready = _prepare(run.home, work.snapshot, base, settings)
+        ready = prepare(run.home, work.snapshot, base, settings)
         run.read(f"samples.samples_{settings.variant} at snapshot {work.snapshot}", ready.rows_read)
         model, metrics = _train(ready, settings, work.path, bf16=work.bf16)
         metrics |= ready.samples.counts
@@ -136,10 +136,11 @@ def follow_sft(home: Home, settings: SftSettings) -> None:
         return
     path, snapshot, bf16 = pinned
     base = resolve_base(home, settings.base_model)
-    _train(_prepare(home, snapshot, base, settings), settings, path, bf16=bf16)
+    _train(prepare(home, snapshot, base, settings), settings, path, bf16=bf16)
 
 
-def _prepare(home: Home, version: int, base: BaseModel, settings: SftSettings) -> _Prepared:
+def prepare(home: Home, version: int, base: BaseModel, settings: SftSettings) -> Prepared:
+    """Read the samples at lake snapshot ``version`` and load ``base`` with the added tokens."""
     from training.il_sft.samples import make_samples, read_rows
     from training.tokens import add_special_tokens
     from training.workspace import Snapshot, train_end
@@ -157,11 +158,11 @@ def _prepare(home: Home, version: int, base: BaseModel, settings: SftSettings) -
     added = add_special_tokens(model, tokenizer, SPECIAL_TOKENS)
     samples = make_samples(rows, tokenizer, settings)
     samples.counts.update(left_out)
-    return _Prepared(model, tokenizer, dtype, added, samples, len(rows), seen_until)
+    return Prepared(model, tokenizer, dtype, added, samples, len(rows), seen_until)
 
 
 def _train(
-    ready: _Prepared, settings: SftSettings, path: Path, *, bf16: bool
+    ready: Prepared, settings: SftSettings, path: Path, *, bf16: bool
 ) -> tuple[Any, dict[str, Any]]:
     from training.batches import plan_batches
     from training.trainer import train
