@@ -16,7 +16,7 @@ from aigq.settings import Home, UserError
 from training.checkpoint import lora_config, resolve_base
 from training.memory import GIB, Batch, predict
 from training.parts import PAD_TO
-from training.workspace import bf16_is_fast
+from training.precision import bf16_is_fast
 
 
 def report(home: Home, settings: Any, recipes: Path, *, processes: int = 1) -> str:

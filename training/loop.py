@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from aigq.settings import UserError
-from training.trainer import checkpoints
+from training.atomic import checkpoints
 
 _STATE = "state.safetensors"
 

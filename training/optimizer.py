@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from training.muon import Muon
+
 
 class MuonAdamW(torch.optim.Optimizer):
     """Muon on the 2-D weights inside the layers, AdamW on embeddings, head and vectors.
@@ -37,7 +39,7 @@ class MuonAdamW(torch.optim.Optimizer):
                 rows.append(parameter)
             else:
                 matrices.append(parameter)
-        self._muon = torch.optim.Muon(matrices, lr=muon_learning_rate, weight_decay=weight_decay)
+        self._muon = Muon(matrices, lr=muon_learning_rate, weight_decay=weight_decay)
         self._adamw = torch.optim.AdamW(
             [{"params": rows}, {"params": vectors, "weight_decay": 0.0}],
             lr=learning_rate,

@@ -5,12 +5,10 @@ Deviations from TRL, and why:
 - batches come from a plan made beforehand (``training.batches``), so resuming is exact;
 - logits are computed from the batch's first target position on only: away from GPUs TRL scores
   every position, and most of them are prompt, which the loss of AIGQ eq. 5 masks;
-- a checkpoint is written aside and renamed, so that a kill leaves whole ones only.
+- checkpoints are atomic (``training.atomic``).
 """
 
-import json
 import math
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,14 @@ from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from aigq.settings import UserError
 from training import distributed
+from training.atomic import AtomicCheckpoints, GoOn, checkpoints, discard_partial, diverged
 from training.optimizer import MuonAdamW
 from training.parts import MASKED, Example, Parts, collator, planned_tokens, target_loss
 from training.settings import TrainSettings
 
 
-class ListTrainer(SFTTrainer):
+class ListTrainer(AtomicCheckpoints, SFTTrainer):
     """See the module's docstring. ``parts``: what this process trains on, in order."""
 
     # By the target tokens of the whole step, which every part is told.
@@ -38,7 +36,6 @@ class ListTrainer(SFTTrainer):
     def __init__(self, *args: Any, parts: Parts, muon_learning_rate: float | None, **kwargs):
         self._parts = parts
         self._muon_learning_rate = muon_learning_rate
-        self._checkpoints_at: str | None = None
         super().__init__(*args, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -71,69 +68,8 @@ class ListTrainer(SFTTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         Trainer.log(self, logs, start_time)
 
-    def _get_output_dir(self, trial) -> str:
-        return self._checkpoints_at or super()._get_output_dir(trial)
 
-    def _save_checkpoint(self, model, trial) -> None:
-        if not all(bool(p.isfinite().all()) for p in model.parameters() if p.requires_grad):
-            raise _diverged(self.state.global_step, "weights are no numbers")
-        work = Path(self.args.output_dir)
-        partial = work / ".partial"
-        if distributed.rank() == 0:
-            shutil.rmtree(partial, ignore_errors=True)
-        distributed.barrier()
-        self._checkpoints_at = str(partial)
-        try:
-            Trainer._save_checkpoint(self, model, trial)
-            (written,) = partial.glob("checkpoint-*")
-            so_far = [float(self._tr_loss), self._globalstep_last_logged]
-            (written / _loss_file()).write_text(json.dumps(so_far))
-        finally:
-            self._checkpoints_at = None
-        distributed.barrier()
-        if distributed.rank() > 0:
-            return
-        older = checkpoints(work)
-        written.rename(work / written.name)
-        for path in older:
-            shutil.rmtree(path)
-
-    def restore_loss(self, checkpoint: Path) -> None:
-        """Go on with the losses since the curve's last point, which transformers forgets."""
-        files = sorted(checkpoint.glob("loss_*.json"))
-        if len(files) == distributed.world_size():
-            files = [checkpoint / _loss_file()]
-        # Other processes than before: each takes what all had between them.
-        so_far = [json.loads(file.read_text()) for file in files]
-        self._tr_loss += sum(loss for loss, _ in so_far) / len(so_far)
-        self._globalstep_last_logged = so_far[0][1]
-
-
-def _loss_file() -> str:
-    return f"loss_{distributed.rank()}.json"
-
-
-class _GoOn(TrainerCallback):
-    """Restores what resuming has to, once the trainer has set itself up."""
-
-    def __init__(self, trainer: ListTrainer, checkpoint: Path):
-        self._trainer = trainer
-        self._checkpoint = checkpoint
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self._trainer.restore_loss(self._checkpoint)
-
-
-def checkpoints(work: Path) -> list[Path]:
-    """The whole checkpoints in ``work``, oldest first."""
-    return sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-
-
-def _diverged(step: int, sign: str) -> UserError:
-    return UserError(f"training diverged at step {step} ({sign}): lower learning_rate")
-
-
-class _Progress(TrainerCallback):
+class Progress(TrainerCallback):
     """A progress bar with the running loss; refuses to go on once the loss is not a number."""
 
     def __init__(self, title: str, *, shown: bool = True):
@@ -159,7 +95,7 @@ class _Progress(TrainerCallback):
         if loss is None:
             return
         if not math.isfinite(loss):
-            raise _diverged(state.global_step, f"loss {loss}")
+            raise diverged(state.global_step, f"loss {loss}")
         self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -189,8 +125,7 @@ def train(
     """
     rank, world = distributed.rank(), distributed.world_size()
     if rank == 0:
-        for partial in work.glob(".partial"):
-            shutil.rmtree(partial)
+        discard_partial(work)
     if not torch.cuda.is_available():
         # On CPU, at list lengths, plain matrix products beat the fused attention kernel by a fifth.
         model.set_attn_implementation("eager")
@@ -210,13 +145,13 @@ def train(
         train_dataset=dataset,
         processing_class=tokenizer,
         data_collator=collator(tokenizer),
-        callbacks=[_Progress(title, shown=rank == 0), *callbacks],
+        callbacks=[Progress(title, shown=rank == 0), *callbacks],
         peft_config=peft_config,
     )
     trainer.remove_callback(PrinterCallback)
     done = distributed.share(checkpoints(work))
     if done:
-        trainer.add_callback(_GoOn(trainer, done[-1]))
+        trainer.add_callback(GoOn(trainer, done[-1]))
     trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
     curve = [[e["step"], e["loss"]] for e in trainer.state.log_history if "loss" in e]
     metrics = {

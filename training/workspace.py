@@ -13,22 +13,14 @@ from typing import Any
 import click
 import duckdb
 import pyarrow as pa
-import torch
 
 from aigq import models, warehouse
 from aigq.jobs import Run
 from aigq.settings import Home, UserError
-from training.trainer import checkpoints
+from training.atomic import checkpoints
+from training.precision import bf16_is_fast
 
 _PINNED = "pinned.json"
-
-
-def bf16_is_fast() -> bool:
-    """Whether this machine multiplies bf16 matrices in hardware (GPU, or CPU with AVX512-BF16)."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 @dataclass(frozen=True)

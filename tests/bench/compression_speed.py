@@ -73,7 +73,7 @@ def training(name: str, steps: int) -> dict[str, float]:
     from training.il_sft.job import prepare
     from training.il_sft.settings import SftSettings
     from training.trainer import train
-    from training.workspace import bf16_is_fast
+    from training.precision import bf16_is_fast
 
     home = Home.from_environment()
     manifest = models.resolve(home, name).manifest

@@ -73,7 +73,7 @@ def measured(contestant: str, recipe: str, steps: int, batch_tokens: int, layout
     """Train, timed from step ten on. ``speed``: tokens a second without padding; MB are 10^6."""
     from training.base.job import BaseSettings, new_model
     from training.batches import plan_batches
-    from training.workspace import bf16_is_fast
+    from training.precision import bf16_is_fast
 
     settings = BaseSettings.load(
         recipe_path("training/base", recipe),
