@@ -142,16 +142,19 @@ def recipe_path(package: str, name: str) -> Path:
 
 
 def settings_options(cls: type[Settings]):
-    """A click decorator that adds one ``--option`` per field of ``cls`` (None where not given)."""
+    """A click decorator that adds one ``--option`` per field of ``cls`` (None where not given); of
+    a yes or no ``--option`` and ``--no-option``."""
 
     def decorate(command):
         for name, field in reversed(cls.model_fields.items()):
             default = "required" if field.is_required() else field.get_default()
+            flag = _option(name)
+            is_flag = field.annotation is bool
             command = click.option(
-                _option(name),
+                f"{flag}/--no-{flag[2:]}" if is_flag else flag,
                 name,
                 default=None,
-                metavar="VALUE",
+                metavar=None if is_flag else "VALUE",
                 help=f"{field.description or ''} [default: {default}]",
             )(command)
         return command

@@ -14,6 +14,8 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import regex
 
+from aigq.text import flat
+
 # One character is a word where words are written without blanks between. (The mark of a long vowel,
 # U+30FC, is of no script.)
 _ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\u30fc]"
@@ -68,6 +70,17 @@ def ctr_reward(predicted: float, *, scale: float, cap: float) -> float:
     if not math.isfinite(predicted):
         raise ValueError(f"a predicted click probability is {predicted}")
     return min(max(scale * predicted, 0.0), cap)
+
+
+def format_reward(text: str) -> float:
+    """r_format of a completion that parses: the share of its fields (queries, rationales, trigger
+    sets) that are written as specified: single blanks, none at the ends, not punctuation alone.
+
+    What does not parse has 0.
+    """
+    fields = [field for line in text.split("\n") if line for field in line.split("\t")]
+    as_specified = [field == flat(field) and bool(_TOKEN.search(field)) for field in fields]
+    return sum(as_specified) / max(1, len(fields))
 
 
 def length_reward(query: str, *, least: int, most: int) -> float:

@@ -1,0 +1,113 @@
+"""What must hold before a policy is worth training, and what is refused where it does not."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from aigq.settings import UserError
+
+if TYPE_CHECKING:
+    from training.il_grpo.trainer import ListGrpoTrainer
+
+# Rollout batches' worth of prompts that are looked at.
+_BATCHES = 4
+# The same rollouts scored twice by the same weights: what rounding may make of the mean ratio.
+_RATIO_TOLERANCE = {False: 1e-3, True: 2e-2}
+# Mean log-prob of the sampler less the trainer's: cutting to the top k makes it a little positive.
+_MOST_SAMPLER_GAP = 0.25
+
+
+def preflight(trainer: "ListGrpoTrainer") -> dict[str, float]:
+    """Write and score rollouts of the first prompts, before anything is trained; their shares.
+
+    Raises :class:`UserError` where too many rollouts have no end, do not parse, or are all worth
+    the same within their prompt, or where the trainer's log-probs of them do not repeat: each would
+    train something else than what is wanted.
+    """
+    how = trainer.how
+    count = _BATCHES * how.prompts
+    tasks = [trainer.tasks[i] for i in dict.fromkeys(trainer.order[:count])]
+    completions = trainer.write(tasks, how.rollouts)
+    scored = trainer.scorer.score([t for t in tasks for _ in range(how.rollouts)], completions)
+    total = len(completions)
+    errors = Counter(error for error in scored.errors if error)
+    advantages = trainer.slot_advantages(scored).view(len(tasks), -1)
+    found = {
+        "truncated": errors["truncated"] / total,
+        "malformed": sum(errors.values()) / total,
+        "flat": float((advantages == 0).all(dim=1).float().mean()),
+        "ratio": _ratio(trainer, tasks[: how.prompts], completions),
+    }
+    _refuse(found, errors, total, trainer)
+    return found
+
+
+def _refuse(
+    found: dict[str, float], errors: Counter[str], total: int, trainer: "ListGrpoTrainer"
+) -> None:
+    how = trainer.how
+    if found["truncated"] > how.max_truncated:
+        raise UserError(
+            f"{errors['truncated']} of {total} rollouts have no end within"
+            f" {trainer.max_completion_length} tokens, more than max_truncated"
+            f" ({how.max_truncated:.0%}): train the base model on, or on shorter lists"
+        )
+    if found["malformed"] > how.max_malformed:
+        said = ", ".join(f"{count} {error}" for error, count in errors.most_common(3))
+        raise UserError(
+            f"{sum(errors.values())} of {total} rollouts do not parse ({said}), more than"
+            f" max_malformed ({how.max_malformed:.0%}): the base model has not learned the grammar"
+        )
+    if found["flat"] > how.max_flat:
+        raise UserError(
+            f"{found['flat']:.0%} of the prompts have rollouts that are all worth the same, more"
+            f" than max_flat ({how.max_flat:.0%}): there is nothing to tell them apart by; raise"
+            " the temperature, or look at the rewards' weights"
+        )
+    if abs(found["ratio"] - 1) > _RATIO_TOLERANCE[trainer.args.bf16]:
+        raise UserError(
+            f"the same rollouts have other log-probs when scored again (mean ratio"
+            f" {found['ratio']:.4f}, expected 1): dropout, or weights that changed in between"
+        )
+
+
+def _ratio(trainer: "ListGrpoTrainer", tasks: list, completions: list[list[int]]) -> float:
+    """Mean ratio of the policy as trained to the policy as scored, on the first rollouts."""
+    count = trainer.how.rollouts
+    rows = [
+        (task.prompt, completions[number * count])
+        for number, task in enumerate(tasks)
+        if completions[number * count]
+    ]
+    pad = trainer.processing_class.pad_token_id
+    before, after = max(len(p) for p, _ in rows), max(len(c) for _, c in rows)
+    ids = [[*[pad] * (before - len(p)), *p, *c, *[pad] * (after - len(c))] for p, c in rows]
+    mask = [
+        [*[0] * (before - len(p)), *[1] * (len(p) + len(c)), *[0] * (after - len(c))]
+        for p, c in rows
+    ]
+    device = trainer.accelerator.device
+    inputs: Any = (torch.tensor(ids, device=device), torch.tensor(mask, device=device), after)
+    model = trainer.model
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        old = trainer._get_per_token_logps_and_entropies(model, *inputs)[0]
+    model.train()
+    new = trainer._get_per_token_logps_and_entropies(model, *inputs)[0].detach()
+    model.train(was_training)
+    is_token = inputs[1][:, -after:].bool()
+    return float(torch.exp(new - old)[is_token].mean())
+
+
+def refuse_unsynchronised(gap: float) -> None:
+    """Raise :class:`UserError` where the sampler's log-probs are not those of the policy.
+
+    ``gap``: mean log-prob of the rollouts by the sampler, less that by the trainer.
+    """
+    if abs(gap) > _MOST_SAMPLER_GAP:
+        raise UserError(
+            f"rollouts were written with other weights than those that are trained: their mean"
+            f" log-prob differs by {gap:+.3f} (at most {_MOST_SAMPLER_GAP} is due to top_k)"
+        )

@@ -1,0 +1,76 @@
+"""A trainer made from what a job has read, and run to its end."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import PrinterCallback
+
+from training import distributed
+from training.atomic import GoOn, checkpoints, discard_partial
+from training.checkpoint import lora_config
+from training.il_grpo.settings import GrpoSettings
+from training.il_grpo.tasks import plan
+from training.il_grpo.trainer import ListGrpoTrainer, arguments
+from training.trainer import Progress
+
+if TYPE_CHECKING:
+    from training.il_grpo.job import Prepared
+
+# What the manifest keeps of the log, beside training_log.json, which has all of it.
+_CURVE = ("reward", "slots/0/reward", "entropy", "distinct_share", "malformed", "queries")
+
+
+def make_trainer(
+    ready: "Prepared", how: GrpoSettings, work: Path, *, max_new_tokens: int, bf16: bool
+) -> ListGrpoTrainer:
+    """A trainer whose batches hold every task once an epoch."""
+    model = ready.model
+    if not torch.cuda.is_available():
+        # On CPU, at list lengths, plain matrix products beat the fused attention kernel.
+        model.set_attn_implementation("eager")
+    tasks = ready.tasks.train
+    trainer = ListGrpoTrainer(
+        model=model,
+        tasks=tasks,
+        order=plan(range(len(tasks)), steps=how.steps, prompts=how.prompts, seed=how.seed),
+        scorer=ready.scorer,
+        how=how,
+        args=arguments(how, work, max_new_tokens=max_new_tokens, bf16=bf16),
+        processing_class=ready.tokenizer,
+        callbacks=[Progress(f"train grpo {how.model_name}", shown=distributed.rank() == 0)],
+        peft_config=lora_config(how, model, []),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def resume_step(work: Path) -> int:
+    """The optimiser step of the newest checkpoint in ``work``, 0 without one."""
+    done = distributed.share(checkpoints(work))
+    return int(done[-1].name.split("-")[1]) if done else 0
+
+
+def run_trainer(trainer: ListGrpoTrainer, work: Path) -> dict[str, Any]:
+    """Train, from the newest checkpoint in ``work`` on; steps, rollouts and the curve.
+
+    With the same inputs a killed and resumed run ends like an uninterrupted one, on the same kind
+    of machine with the same number of threads.
+    """
+    if distributed.rank() == 0:
+        discard_partial(work)
+    done = distributed.share(checkpoints(work))
+    if done:
+        trainer.add_callback(GoOn(trainer, done[-1]))
+    trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
+    history = [entry for entry in trainer.state.log_history if "reward" in entry]
+    how = trainer.how
+    return {
+        "steps": how.steps,
+        "rollouts": how.steps * how.prompts * how.rollouts,
+        "processes": distributed.world_size(),
+        "curve": {
+            "step": [entry["step"] // how.updates for entry in history],
+            **{name: [entry.get(name) for entry in history] for name in _CURVE},
+        },
+    }

@@ -1,0 +1,264 @@
+"""IL-GRPO as a thin layer on TRL's GRPOTrainer: which reward a token gets, and how far it moves it.
+
+Rollouts, distribution, optimisation and logging are TRL's. What is put in its place:
+
+- rewards come from :class:`training.il_grpo.scoring.Scorer`, from token ids: TRL's reward functions
+  see texts without special tokens;
+- algorithm ``il_grpo``: an advantage for each token (eq. 11); ``grpo``: TRL's own, of the sum;
+- the loss is that of :mod:`training.il_grpo.loss`, with TRL's normalisation (``grpo``, ``dapo``);
+- prompts are token ids already, and which of them make up a batch is planned beforehand;
+- checkpoints are atomic, and lie between rollout batches.
+
+Old log-probs are the trainer's, never the sampler's, which has renormalised its top k. With one
+update per rollout batch they are those of the loss itself: the ratio is exactly 1.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate.utils import gather_object
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from training import distributed
+from training.atomic import AtomicCheckpoints
+from training.il_grpo.advantages import group_advantages, token_advantages
+from training.il_grpo.loss import entropy_bonus, entropy_threshold, is_exploring, token_loss
+from training.il_grpo.preflight import refuse_unsynchronised
+from training.il_grpo.scoring import TERMS, Scored, Scorer
+from training.il_grpo.settings import GrpoSettings
+from training.il_grpo.tasks import Task
+
+# Slots whose rewards are logged one by one.
+_SLOTS_LOGGED = 10
+_QUANTILES = (0.1, 0.5, 0.9)
+
+
+class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
+    """See the module's docstring. ``order``: the task (its index) of each prompt of the run, batch
+    after batch; it may be changed from the next batch on."""
+
+    def __init__(
+        self,
+        *,
+        tasks: Sequence[Task],
+        order: list[int],
+        scorer: Scorer,
+        how: GrpoSettings,
+        **kwargs,
+    ):
+        self.tasks = tasks
+        self.order = order
+        self.scorer = scorer
+        self.how = how
+        self._bounds = how.bounds
+        self._scored: Scored | None = None
+        # While rollouts are scored: the entropies that came with the log-probs, by call.
+        self._entropies: list[torch.Tensor] | None = None
+        rows = Dataset.from_dict({"prompt": range(how.steps * how.prompts)})
+        # TRL asks a function for each column of rewards; ours come all at once.
+        super().__init__(reward_funcs=[scorer.score] * len(TERMS), train_dataset=rows, **kwargs)
+        self.reward_func_names = list(TERMS)
+
+    def _tokenize_prompts(self, prompts: list) -> tuple[list, None, dict]:
+        return prompts, None, {}
+
+    def write(self, tasks: Sequence[Task], count: int) -> list[list[int]]:
+        """``count`` completions (token ids) of each of ``tasks``, task by task."""
+        at_once = max(1, self.args.generation_batch_size // self.accelerator.num_processes // count)
+        found: list[list[int]] = []
+        for start in range(0, len(tasks), at_once):
+            prompts = [t.prompt for t in tasks[start : start + at_once] for _ in range(count)]
+            found += self._generate_single_turn(prompts, None, {}, count)[0]
+        return found
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        scored = self.scorer.score([row["task"] for row in inputs], completion_ids_list)
+        self._scored = scored
+        terms = self.accelerator.gather(scored.terms.to(self.accelerator.device))
+        self._log_rewards(scored, terms)
+        return terms
+
+    def _generate_and_score_completions(self, inputs):
+        tasks = [self.tasks[self.order[row["prompt"]]] for row in inputs]
+        self._entropies = []
+        try:
+            output = super()._generate_and_score_completions(
+                [{"prompt": task.prompt, "task": task} for task in tasks]
+            )
+            entropies = self._entropies
+        finally:
+            self._entropies = None
+        if self.how.algorithm == "il_grpo":
+            output["advantages"] = self.slot_advantages(self._scored).to(self.accelerator.device)
+        clip = self.how.advantage_clip
+        output["advantages"] = output["advantages"].clamp(-clip, clip)
+        if "old_per_token_logps" in output:
+            # The first call was for the old log-probs, a later one for the reference's.
+            output["exploring"] = self._exploring(entropies[0], output["completion_mask"])
+        return output
+
+    def slot_advantages(self, scored: Scored) -> torch.Tensor:
+        """(B, T): the advantage of every token, group by group (eq. 11-13, 17)."""
+        size = self.num_generations
+        found = []
+        for start in range(0, len(scored.sequence), size):
+            group = slice(start, start + size)
+            advantages = group_advantages(
+                scored.query[group],
+                scored.sequence[group],
+                None if scored.trigger is None else scored.trigger[group],
+            )
+            found.append(token_advantages(scored.spans[group], advantages, self.how.balance))
+        self._log("flat_prompts", [float(not of.any()) for of in found])
+        return torch.cat(found)
+
+    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+        if self._entropies is None:
+            return super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        found = super()._get_per_token_logps_and_entropies(
+            *args, **(kwargs | {"compute_entropy": True})
+        )
+        self._entropies.append(found[1])
+        return found
+
+    def _exploring(self, entropies: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, T): which tokens are among those of high entropy in the whole rollout batch."""
+        local = entropies[mask.bool()].float()
+        padded = self.accelerator.pad_across_processes(local, pad_index=float("nan"))
+        everything = self.accelerator.gather(padded)
+        threshold = entropy_threshold(everything, ~everything.isnan(), self._bounds.quantile)
+        return is_exploring(entropies, mask, threshold)
+
+    def _compute_loss(self, model, inputs):
+        mask = inputs["completion_mask"]
+        log_probs, entropies, aux_loss = self._get_per_token_logps_and_entropies(
+            model,
+            torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
+            torch.cat([inputs["prompt_mask"], mask], dim=1),
+            mask.shape[1],
+            compute_entropy=True,
+            compute_aux_loss=self.aux_loss_enabled,
+        )
+        if "sampling_per_token_logps" in inputs and self._step % self.num_iterations == 0:
+            gap = (inputs["sampling_per_token_logps"] - log_probs.detach())[mask.bool()].nanmean()
+            refuse_unsynchronised(self.accelerator.gather(gap).mean().item())
+        advantages = inputs["advantages"]
+        exploring = inputs.get("exploring", torch.zeros_like(mask, dtype=torch.bool))
+        found = token_loss(
+            log_probs,
+            inputs.get("old_per_token_logps", log_probs.detach()),
+            advantages if advantages.ndim == 2 else advantages[:, None],
+            exploring,
+            self._bounds,
+            reference_log_probs=inputs.get("ref_per_token_logps"),
+            beta=self.beta,
+        )
+        bonus = entropy_bonus(self.how.entropy_weight, self.state.global_step, self.state.max_steps)
+        loss = self._averaged(found.loss - bonus * entropies, mask, inputs)
+        if self.aux_loss_enabled:
+            shares = self.current_gradient_accumulation_steps
+            loss = loss + self.router_aux_loss_coef * aux_loss / shares
+        self._log_policy(found, entropies.detach(), exploring, mask)
+        return loss
+
+    def _averaged(self, values: torch.Tensor, mask: torch.Tensor, inputs: dict) -> torch.Tensor:
+        """This micro-batch's share of the mean over the update's tokens, as TRL takes it."""
+        shares = self.current_gradient_accumulation_steps
+        if self.loss_type == "grpo":
+            return ((values * mask).sum(1) / mask.sum(1).clamp(min=1)).mean() / shares
+        tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
+        return (values * mask).sum() / (tokens * shares / self.args.steps_per_generation)
+
+    def _log(self, name: str, values: Sequence[float]) -> None:
+        """The mean over all processes."""
+        everything = gather_object(list(values))
+        self._metrics["train"][name].append(sum(everything) / max(1, len(everything)))
+
+    def _log_rewards(self, scored: Scored, terms: torch.Tensor) -> None:
+        """Each term's distribution, each slot's reward, and what the lists are like."""
+        points = torch.tensor(_QUANTILES, device=terms.device)
+        for name, values in zip(TERMS, terms.unbind(1), strict=True):
+            for quantile, value in zip(_QUANTILES, values.quantile(points).tolist(), strict=True):
+                self._metrics["train"][f"rewards/{name}/p{quantile * 100:.0f}"].append(value)
+        sums = torch.zeros(3, _SLOTS_LOGGED)
+        present = ~scored.query.isnan()
+        width = min(_SLOTS_LOGGED, scored.query.shape[1])
+        sums[0, :width] = scored.query.nansum(0)[:width]
+        sums[1, :width] = scored.by_slot[..., 0].nansum(0)[:width]
+        sums[2, :width] = present.sum(0)[:width]
+        sums = self.accelerator.reduce(sums.to(terms.device), reduction="sum")
+        for slot, (reward, click, count) in enumerate(sums.T.tolist()):
+            if count:
+                self._metrics["train"][f"slots/{slot}/reward"].append(reward / count)
+                self._metrics["train"][f"slots/{slot}/ctr"].append(click / count)
+        self._log("malformed", [float(error is not None) for error in scored.errors])
+        self._log("queries", [float(len(of)) for of in scored.queries])
+        size = self.num_generations
+        groups = [scored.queries[i : i + size] for i in range(0, len(scored.queries), size)]
+        self._log(
+            "distinct_share",
+            [
+                len({q for of in group for q in of}) / max(1, sum(map(len, group)))
+                for group in groups
+            ],
+        )
+
+    def _log_policy(self, found, entropies, exploring, mask) -> None:
+        """Clip fraction of either class of tokens, ratios, entropy."""
+        present = mask.bool()
+        masks = {"exploring": exploring & present, "other": ~exploring & present}
+        sums = [part for of in masks.values() for part in (found.is_clipped[of].sum(), of.sum())]
+        sums += [found.ratio[present].sum(), entropies[present].sum(), present.sum()]
+        sums = self.accelerator.reduce(torch.stack([s.float() for s in sums]), reduction="sum")
+        high, highs, other, others, ratios, entropy, tokens = sums.tolist()
+        metrics = self._metrics["train"]
+        metrics["clip_fraction/exploring"].append(high / max(1, highs))
+        metrics["clip_fraction/other"].append(other / max(1, others))
+        metrics["ratio/mean"].append(ratios / max(1, tokens))
+        metrics["entropy"].append(entropy / max(1, tokens))
+        widest = (found.ratio - 1).abs()[present].max() if present.any() else ratios * 0
+        widest = self.accelerator.gather(torch.as_tensor(widest, device=mask.device)).max()
+        metrics["ratio/furthest"].append(widest.item())
+
+
+def arguments(how: GrpoSettings, work: Path, *, max_new_tokens: int, bf16: bool) -> GRPOConfig:
+    """TRL's settings for ours."""
+    micro_batch = how.prompts * how.rollouts // (distributed.world_size() * how.accumulation_steps)
+    found = GRPOConfig(
+        output_dir=str(work),
+        max_steps=how.steps * how.updates,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=how.accumulation_steps,
+        num_iterations=how.updates,
+        num_generations=how.rollouts,
+        max_completion_length=max_new_tokens,
+        temperature=how.temperature,
+        top_k=how.top_k,
+        use_vllm=how.engine.startswith("vllm"),
+        vllm_mode=how.engine.removeprefix("vllm_") if how.engine != "transformers" else "colocate",
+        vllm_importance_sampling_correction=False,
+        loss_type=how.loss,
+        beta=how.kl_weight,
+        shuffle_dataset=False,
+        learning_rate=how.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=round(how.warmup_share * how.steps * how.updates),
+        weight_decay=how.weight_decay,
+        max_grad_norm=1.0,
+        bf16=bf16,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=how.gradient_checkpointing,
+        save_strategy="steps",
+        save_steps=how.checkpoint_steps * how.updates,
+        logging_steps=how.updates,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        seed=how.seed,
+        data_seed=how.seed,
+    )
+    # transformers would spread a process over all GPUs by DataParallel, which cuts groups apart.
+    found._n_gpu = min(found.n_gpu, 1)
+    return found
