@@ -107,9 +107,28 @@ def test_a_constant_on_one_slot_changes_nothing(group, data):
     slot = data.draw(st.integers(0, query.shape[1] - 1))
     higher = query.clone()
     higher[:, slot] += 1.0
-    torch.testing.assert_close(
-        group_advantages(higher, sequence, trigger).query, group_advantages(*group).query
+    for found, expected in zip(
+        group_advantages(higher, sequence, trigger), group_advantages(*group), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+@given(groups(), st.data())
+def test_a_slot_s_rewards_reach_no_other_token(group, data):
+    query, sequence, trigger = group
+    rollouts, slots = query.shape
+    if not slots:
+        return
+    slot = data.draw(st.integers(0, slots - 1))
+    other = query.clone()
+    other[:, slot] = torch.tensor(
+        data.draw(st.lists(REWARDS | st.just(NAN), min_size=rollouts, max_size=rollouts))
     )
+    kinds = [*range(slots), OTHER, PADDING, RATIONALE] + [TRIGGER] * (trigger is not None)
+    spans = torch.tensor([kinds] * rollouts)
+    before = token_advantages(spans, group_advantages(*group), 0.5)
+    after = token_advantages(spans, group_advantages(other, sequence, trigger), 0.5)
+    torch.testing.assert_close(after[spans != slot], before[spans != slot], rtol=0, atol=0)
 
 
 @given(st.lists(REWARDS, min_size=2, max_size=8))
