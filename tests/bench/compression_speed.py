@@ -72,8 +72,8 @@ def training(name: str, steps: int) -> dict[str, float]:
     from training.checkpoint import resolve_base
     from training.il_sft.job import prepare
     from training.il_sft.settings import SftSettings
-    from training.trainer import train
     from training.precision import bf16_is_fast
+    from training.trainer import train
 
     home = Home.from_environment()
     manifest = models.resolve(home, name).manifest
