@@ -155,7 +155,7 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
             reference_log_probs=inputs.get("ref_per_token_logps"),
             beta=self.beta,
         )
-        bonus = entropy_bonus(self.how.entropy_weight, self.state.global_step, self.state.max_steps)
+        bonus = entropy_bonus(self.how.entropy_weight, self.state.global_step, self.args.max_steps)
         loss = self._averaged(found.loss - bonus * entropies, mask, inputs)
         if self.aux_loss_enabled:
             shares = self.current_gradient_accumulation_steps

@@ -1,35 +1,99 @@
-"""A hand-made shop with policies to start from (trained for seconds) and a CTR model."""
+"""Policies to start from (trained for seconds) and CTR models, real and hand-made."""
 
 import shutil
+from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from aigq import ctr, models
 from aigq.cli import main
+from aigq.context import SPECIAL_TOKENS, Behavior, Context
 from aigq.ctr_network import CtrConfig, CtrNetwork
 from aigq.settings import Home
+from aigq.spans import TokenBytes
+from training.il_grpo.scoring import Scorer
+from training.il_grpo.settings import GrpoSettings
+from training.il_grpo.tasks import Task, plan
+from training.il_grpo.trainer import ListGrpoTrainer, arguments
+
+
+class KnownClicks:
+    """A CTR model of one's own making: a probability for each query, .1 for all others."""
+
+    def __init__(self, probabilities: dict[str, float]):
+        self.probabilities = probabilities
+
+    def score(self, contexts, queries):
+        return [
+            np.array([self.probabilities.get(q, 0.1) for q in of])
+            for _, of in zip(contexts, queries, strict=True)
+        ]
+
+
+@pytest.fixture(scope="session")
+def tokenizer(byte_level_tokenizer):
+    """Small, with our special tokens."""
+    return byte_level_tokenizer(
+        ["red shoes", "blue lamp", "1|Why.\n\n1|1\tred shoes\tgift card"],
+        400,
+        ["<eos>", *SPECIAL_TOKENS],
+    )
+
+
+@pytest.fixture
+def ids_of(tokenizer):
+    """``ids_of(text, end=True)``: a completion's token ids."""
+
+    def ids(text: str, *, end: bool = True) -> list[int]:
+        return tokenizer(text)["input_ids"] + [tokenizer.eos_token_id] * end
+
+    return ids
+
+
+@pytest.fixture
+def make_scorer(tokenizer):
+    """``make_scorer({query: probability}, weight_ctr=1.0, ...)``."""
+
+    def make(probabilities: dict[str, float] | None = None, **settings) -> Scorer:
+        clicks = KnownClicks(probabilities or {})
+        return Scorer(clicks, TokenBytes(tokenizer), GrpoSettings(**settings))
+
+    return make
+
+
+@pytest.fixture
+def make_task(tokenizer):
+    """``make_task("red shoes", "lamp", triggers=((1,),))``: a prompt of two behaviours with this
+    reference."""
+
+    def make(*queries: str, triggers=None, prompt: str = "a|b|c\n<hints>") -> Task:
+        behaviors = (Behavior(1, "search", "red shoes"), Behavior(0, "search", "lamp"))
+        context = Context(behaviors=behaviors)
+        return Task("s", tokenizer(prompt)["input_ids"], 2, context, queries, triggers)
+
+    return make
+
 
 POLICY = (
     "train sft --steps 60 --batch-tokens 1024 --max-epochs 99 --heldout-share 0.1"
-    " --max-prompt-tokens 256 --learning-rate 5e-3"
+    " --learning-rate 5e-3 --variant direct --max-prompt-tokens 256 --max-target-tokens 64"
 )
 
 
 @pytest.fixture(scope="session")
 def policy_shop(based_shop, tmp_path_factory) -> Path:
-    """Models ``direct``, ``think`` and ``ctr``; copy the folder before changing it."""
+    """Models ``direct`` and ``ctr``; copy the folder before changing it."""
     root = tmp_path_factory.mktemp("policies") / "shop"
     shutil.copytree(based_shop, root)
-    for variant in ("direct", "think"):
-        result = CliRunner(env={"AIGQ_HOME": str(root)}).invoke(
-            main,
-            [*POLICY.split(), "--variant", variant, "--max-target-tokens", "200"],
-            catch_exceptions=False,
-        )
-        assert result.exit_code == 0, result.output
+    result = CliRunner(env={"AIGQ_HOME": str(root)}).invoke(
+        main, POLICY.split(), catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
     publish_ctr(Home(root))
     return root
 
@@ -46,8 +110,74 @@ def publish_ctr(home: Home) -> None:
 
 @pytest.fixture
 def home(policy_shop, tmp_path, monkeypatch) -> Home:
-    """A copy of its own."""
+    """A copy of the shop with models."""
     root = tmp_path / "home"
     shutil.copytree(policy_shop, root)
     monkeypatch.setenv("AIGQ_HOME", str(root))
     return Home(root)
+
+
+TEXTS = [
+    ("red shoes", "red shoes\nblue lamp", "lamp\nlamp\ngift card", "red\n\n"),
+    ("gift card\nred shoes", "blue lamp", "red lamp\nred", "gift"),
+]
+SETTINGS = {"prompts": 2, "rollouts": 4, "steps": 2, "learning_rate": 1e-3, "warmup_share": 0}
+
+
+class Rehearsed(ListGrpoTrainer):
+    """Its rollouts are given: those of each prompt (its first token ids) in turn."""
+
+    rollouts: dict[tuple[int, ...], list[list[int]]]
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations):
+        places = {}
+        found = []
+        for prompt in map(tuple, prompt_ids):
+            place = places[prompt] = places.get(prompt, -1) + 1
+            found.append(self.rollouts[prompt][place % len(self.rollouts[prompt])])
+        return found, None
+
+
+@pytest.fixture
+def make_trainer(tokenizer, ids_of, make_task, make_scorer, tmp_path):
+    """``make_trainer(updates=2, ...)``: settings over SETTINGS."""
+    works = count()
+
+    def make(kind=Rehearsed, texts=TEXTS, triggers=None, **settings):
+        how = GrpoSettings(**{**SETTINGS, **settings})
+        path = tmp_path / "model"
+        torch.manual_seed(0)
+        config = Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=8,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+        Qwen3ForCausalLM(config).save_pretrained(path)
+        model = Qwen3ForCausalLM.from_pretrained(path)
+        tasks = [
+            make_task("red shoes", "blue lamp", triggers=triggers, prompt="a|b|c\n<hints>"),
+            make_task("gift card", triggers=triggers, prompt="d|e|f\n1|red shoes\n<hints>"),
+        ]
+        trainer = kind(
+            model=model,
+            tasks=tasks,
+            order=plan([0, 1], steps=how.steps, prompts=2, seed=1),
+            scorer=make_scorer({"red shoes": 0.2}, **{**SETTINGS, **settings}),
+            how=how,
+            args=arguments(how, tmp_path / f"work{next(works)}", max_new_tokens=12, bf16=False),
+            processing_class=tokenizer,
+        )
+        trainer.rollouts = {
+            tuple(task.prompt): [ids_of(text) for text in of]
+            for task, of in zip(tasks, texts, strict=True)
+        }
+        trainer.model.train()
+        trainer.current_gradient_accumulation_steps = how.accumulation_steps
+        return trainer
+
+    return make

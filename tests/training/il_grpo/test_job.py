@@ -1,16 +1,144 @@
+"""``aigq train grpo`` whole: publish, serve as a list model, be killed and resume."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
+import torch
 from click.testing import CliRunner
-from aigq import models
+
+from aigq import models, warehouse
 from aigq.cli import main
+from aigq.settings import PROJECT_ROOT, Home
+from training.atomic import checkpoints
+
+pytestmark = [pytest.mark.torch, pytest.mark.e2e]
+
+GRPO = [
+    *("train", "grpo", "--steps", "4", "--prompts", "4", "--rollouts", "4"),
+    *("--max-malformed", "1", "--max-truncated", "1", "--learning-rate", "1e-3"),
+    *("--heldout-share", "0.1", "--heldout-prompts", "4"),
+]
 
 
-@pytest.mark.parametrize("variant", ["direct", "think"])
-@pytest.mark.parametrize("algorithm", ["il_grpo", "grpo"])
-def test_x(home, variant, algorithm):
-    r = CliRunner().invoke(main, f"train grpo --variant {variant} --algorithm {algorithm} --steps 4 --prompts 4 --rollouts 4 --updates 2 --max-malformed 1 --max-truncated 1 --heldout-share 0.1 --heldout-prompts 8".split(), catch_exceptions=False)
-    print(r.output)
-    (m,) = models.versions(home, f"{variant}_{algorithm}")
-    print(m.manifest)
-    import json
-    print(json.loads((m.path/"training_log.json").read_text())[-2])
-    assert r.exit_code == 0
+def aigq(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+def rows(home: Home, sql: str) -> list[tuple]:
+    con = warehouse.connect(home, read_only=True)
+    try:
+        return con.execute(sql).fetchall()
+    finally:
+        con.close()
+
+
+def test_a_policy_is_published_with_its_origin(home):
+    result = aigq(*GRPO, "--filter", "--filter-every", "2", "--keep-low", "-1", "--updates", "2")
+    assert result.exit_code == 0, result.output
+    (version,) = models.versions(home, "direct_il_grpo")
+    manifest = version.manifest
+    base, ctr = (models.resolve(home, name) for name in ("direct", "ctr"))
+    assert manifest["variant"] == "direct"
+    assert manifest["objective"] == "il_grpo"
+    assert manifest["base_model"] == base.reference
+    assert manifest["ctr_model"] == ctr.reference
+    assert manifest["train_end_at"] == "2026-03-10T00:00:00+00:00"
+    # How the policy has to be asked is what it was trained with.
+    for name in ("prompt_style", "max_prompt_tokens", "max_target_tokens"):
+        assert manifest["settings"][name] == base.manifest["settings"][name]
+    metrics = manifest["metrics"]
+    assert metrics["rollouts"] == 4 * 4 * 4
+    assert metrics["curve"]["step"] == [1, 2, 3, 4]
+    assert metrics["before"].keys() == metrics["after"].keys()
+    assert metrics["preflight"]["ratio"] == pytest.approx(1, abs=1e-3)
+    log = json.loads((version.path / "training_log.json").read_text())
+    assert sum("slots/0/reward" in entry for entry in log) == 4
+    judged = rows(home, "SELECT step, count(*), bool_and(is_kept) FROM"
+                        " lake.samples.prompt_rewards GROUP BY step ORDER BY step")  # fmt: skip
+    count = metrics["samples_read"] - metrics["before"]["prompts"]
+    assert [(step, kept) for step, _, kept in judged] == [(0, True), (2, True)]
+    assert all(number >= count - 6 for _, number, _ in judged)
+    assert not list((home.models / ".work").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--base-model", "base"], "base writes no lists: its manifest has no setting"),
+        (["--base-model", "direct", "--variant", "think"], "direct is of variant 'direct', not"),
+        (["--ctr-model", "nothing"], "no model 'nothing'"),
+        (
+            ["--prompts", "3", "--rollouts", "3", "--accumulation-steps", "2"],
+            "cannot be shared out",
+        ),
+        (["--name", "direct"], "is one of `aigq train sft`"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(home, more, message):
+    result = aigq(*GRPO, *more)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert not models.versions(home, "direct_il_grpo")
+
+
+def test_killed_and_resumed_equals_uninterrupted(home, policy_shop, tmp_path):
+    """With the filter judging anew in between: its plan is part of what is resumed."""
+    options = ["--updates", "2", "--checkpoint-steps", "1", "--steps", "6", "--filter"]
+    options += ["--filter-every", "2", "--keep-low", "-1"]
+    command = [sys.executable, "-m", "aigq.cli", *GRPO, *options]
+    other = tmp_path / "other"
+    shutil.copytree(policy_shop, other)
+
+    def start(root):
+        environment = os.environ | {"AIGQ_HOME": str(root), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            command, env=environment, cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True
+        )
+
+    whole, killed = start(other), start(home.root)
+    work_root = home.models / ".work"
+    while not any(checkpoints(work) for work in work_root.glob("direct_il_grpo-*")):
+        assert killed.poll() is None, killed.communicate()[1]
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not models.versions(home, "direct_il_grpo")
+    resumed = start(home.root)
+    _, log = resumed.communicate()
+    assert resumed.returncode == 0, log
+    assert "resuming run" in log and "at step 0," not in log
+    _, log = whole.communicate()
+    assert whole.returncode == 0, log
+    one = models.resolve(Home(other), "direct_il_grpo")
+    two = models.resolve(home, "direct_il_grpo")
+    assert (one.path / "model.safetensors").read_bytes() == (
+        two.path / "model.safetensors"
+    ).read_bytes()
+    for part in ("curve", "before", "preflight", "rollouts"):
+        assert one.manifest["metrics"][part] == two.manifest["metrics"][part]
+
+
+def test_the_policy_writes_lists(home):
+    """What is published is a list model like any other: plain transformers, the same prompts."""
+    assert aigq(*GRPO, "--algorithm", "grpo", "--lora-rank", "2").exit_code == 0
+    model = models.resolve(home, "direct_grpo")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model.path)
+    policy = AutoModelForCausalLM.from_pretrained(model.path)
+    base = AutoModelForCausalLM.from_pretrained(models.resolve(home, "direct").path)
+    moved = [
+        name
+        for (name, p), q in zip(policy.named_parameters(), base.parameters(), strict=True)
+        if not torch.equal(p, q)
+    ]
+    assert moved
+    assert not any("embed" in name or "norm" in name for name in moved)  # adapters, merged
+    ids = tokenizer("25-34|f|north\n1|<1_day_ago>|<search>|red shoes\n<hints>", return_tensors="pt")
+    assert policy.generate(**ids, max_new_tokens=8).shape[0] == 1

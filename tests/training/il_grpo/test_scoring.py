@@ -1,0 +1,107 @@
+"""Rollouts to rewards, by hand."""
+
+import pytest
+import torch
+
+from aigq.spans import OTHER, PADDING, TRIGGER
+from training.il_grpo.scoring import TERMS
+
+NAN = float("nan")
+
+
+def test_a_direct_list_by_hand(make_scorer, make_task, ids_of):
+    """Click .2 * 4 = .8; "red shoes" is the reference, "red lamp" shares one word of two with "blue
+    lamp" (F1 .5), the third has no reference; length in bounds but for "x"."""
+    scorer = make_scorer(
+        {"red shoes": 0.2, "x": 0.9}, weight_ctr=1.0, weight_rouge=0.5, weight_length=0.1
+    )
+    task = make_task("red shoes", "blue lamp")
+    found = scorer.score([task, task], [ids_of("red shoes\nred lamp\nx"), ids_of("blue lamp")])
+    expected = [
+        [0.8 + 0.5 * 1 + 0.1, 0.4 + 0.5 * 0.5 + 0.1, 1.0 + 0 + 0],
+        [0.4 + 0 + 0.1, NAN, NAN],
+    ]
+    torch.testing.assert_close(found.query, torch.tensor(expected), equal_nan=True)
+    torch.testing.assert_close(found.sequence, torch.tensor([1.0, 1.0]))
+    assert found.trigger is None
+    assert found.errors == [None, None]
+    assert found.queries == [("red shoes", "red lamp", "x"), ("blue lamp",)]
+    by_name = dict(zip(TERMS, found.terms.T.tolist(), strict=True))
+    assert by_name["ctr"] == pytest.approx([2.2, 0.4])
+    assert by_name["rouge"] == pytest.approx([0.75, 0.0])
+    assert by_name["length"] == pytest.approx([0.2, 0.1])
+    assert by_name["format"] == [1, 1]
+    assert by_name["duplicates"] == [0, 0]
+    assert by_name["triggers"] == [0, 0]
+
+
+def test_the_terms_add_up_to_what_is_rewarded(make_scorer, make_task, ids_of):
+    """Canonical GRPO maximises the sum of what IL-GRPO takes apart."""
+    task = make_task("red shoes", "blue lamp", triggers=((1,), (2,)))
+    texts = ["1|Why.\n2|So.\n\n1|1\tred shoes\n2|1,2\tlamp\tred shoes", "no end", "1|\n\n1|1\tx"]
+    found = make_scorer().score([task] * 3, [ids_of(text) for text in texts])
+    total = found.query.nansum(1) + found.sequence + found.trigger
+    torch.testing.assert_close(found.terms.sum(1), total)
+
+
+def test_a_broken_list_has_no_slots_and_no_reward(make_scorer, make_task, ids_of):
+    found = make_scorer().score(
+        [make_task("red shoes")] * 3,
+        [ids_of("red shoes", end=False), ids_of("red shoes\n\nlamp"), ids_of("red shoes")],
+    )
+    assert found.errors == ["truncated", "empty_query", None]
+    assert found.query[:2].isnan().all()
+    assert found.sequence.tolist() == [0, 0, 1]
+    assert set(found.spans[0].tolist()) <= {OTHER, PADDING}
+
+
+def test_spans_are_padded_to_the_longest(make_scorer, make_task, ids_of):
+    short, long = ids_of("lamp"), ids_of("red shoes\nblue lamp\ngift card")
+    found = make_scorer().score([make_task("lamp")] * 2, [short, long])
+    assert found.spans.shape == (2, len(long))
+    assert (found.spans[0, len(short) :] == PADDING).all()
+    assert found.spans[1].max() == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("red shoes\nRED  shoes", 0.5),  # the same once normalised
+        ("red shoes\nlamp\nred shoe", 1 / 3),  # near by its embedding
+        ("red shoes\nlamp", 0),
+    ],
+)
+def test_repeats_cost(make_scorer, make_task, ids_of, text, share):
+    found = make_scorer(near_duplicate=0.9).score([make_task("lamp")], [ids_of(text)])
+    repeats = found.terms[0, TERMS.index("duplicates")]
+    assert float(repeats) == pytest.approx(-share)
+
+
+def test_blanks_that_should_not_be_cost_format(make_scorer, make_task, ids_of):
+    """Two of four lines: a blank too many, and nothing but a dash."""
+    found = make_scorer().score([make_task("lamp")], [ids_of("red shoes\nlamp \n-\ngift card")])
+    assert found.errors == [None]
+    assert float(found.terms[0, TERMS.index("format")]) == 0.5
+
+
+def test_think_by_hand(make_scorer, make_task, ids_of):
+    """Point 1's triggers are the reference's, of point 2's two one is (F1 2/3): mean 5/6. The third
+    query, of point 2, is compared with the reference's third."""
+    task = make_task("red shoes", "lamp", "gift card", triggers=((1,), (2,)))
+    text = "1|Why.\n2|So.\n\n1|1\tred shoes\n2|1,2\tlamp\tgift card"
+    found = make_scorer(weight_ctr=0.0, weight_rouge=1.0, weight_length=0.0).score(
+        [task, task], [ids_of(text), ids_of("1|Why.\n\n1|3\tlamp")]
+    )
+    torch.testing.assert_close(found.trigger, torch.tensor([5 / 6, 0.0]))
+    torch.testing.assert_close(
+        found.query, torch.tensor([[1.0, 1.0, 1.0], [NAN] * 3]), equal_nan=True
+    )
+    assert found.errors == [None, "trigger_out_of_range"]
+    assert (found.spans[0] == TRIGGER).any()
+    assert not (found.spans[1] == TRIGGER).any()
+
+
+def test_rewards_are_clipped(make_scorer, make_task, ids_of):
+    scorer = make_scorer({"lamp": 1.0}, weight_ctr=100.0, reward_clip=2.0)
+    found = scorer.score([make_task("lamp")], [ids_of("lamp")])
+    assert float(found.query[0, 0]) == 2.0

@@ -1,0 +1,44 @@
+import pytest
+
+from aigq.settings import UserError
+from training.il_grpo.settings import GrpoSettings
+
+
+def test_canonical_grpo_has_one_pair_of_bounds_and_no_bonus():
+    grpo = GrpoSettings(algorithm="grpo", tight_above=0.25)
+    assert grpo.bounds.tight == grpo.bounds.wide == (0.2, 0.25)
+    assert grpo.entropy_weight == 0
+    ours = GrpoSettings()
+    assert ours.bounds.wide > ours.bounds.tight
+    assert ours.entropy_weight > 0
+
+
+def test_what_is_given_beside_the_algorithm_is_taken():
+    """IL-GRPO without credit by slot is grpo with the entropy terms."""
+    grpo = GrpoSettings.load(
+        None, {"algorithm": "grpo", "entropy_weight": "0.01", "wide_above": "0.4"}
+    )
+    assert grpo.entropy_weight == 0.01
+    assert grpo.bounds.wide == (0.2, 0.4)
+
+
+def test_names():
+    assert GrpoSettings(variant="think").model_name == "think_il_grpo"
+    assert GrpoSettings(variant="think").base == "think"
+    assert GrpoSettings(name="mine", base_model="direct_il_sft").base == "direct_il_sft"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"wide_above": 0.1}, "wider than"),
+        ({"keep_low": 0.9, "keep_high": 0.1}, "keep_low 0.9 is not below keep_high 0.1"),
+        ({"least_characters": 60}, "least_characters 60 is above most_characters 50"),
+        ({"filter_every": 5}, "filter_every is set, but filter is not"),
+        ({"weights_dtype": "bfloat16"}, "set lora_rank as well"),
+        ({"rollouts": 1}, "--rollouts"),
+    ],
+)
+def test_what_cannot_be_is_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        GrpoSettings.load(None, given)

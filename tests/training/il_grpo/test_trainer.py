@@ -1,0 +1,170 @@
+"""The trainer on a tiny model with rollouts that are known beforehand: what a token gets, and that
+the loss is TRL's wherever the two should agree."""
+
+import json
+
+import pytest
+import torch
+from trl import GRPOTrainer
+
+from aigq.settings import UserError
+from training.il_grpo.advantages import group_advantages, token_advantages
+
+pytestmark = pytest.mark.torch
+
+
+def batch_of(trainer):
+    """A generation batch as TRL's sampler hands it over: each prompt ``rollouts`` times."""
+    return [{"prompt": row} for row in (0, 1) for _ in range(trainer.how.rollouts)]
+
+
+def test_tokens_get_the_advantage_of_their_slot(make_trainer):
+    trainer = make_trainer()
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    scored = trainer._scored
+    assert scored.errors.count(None) == 7
+    for group in (slice(0, 4), slice(4, 8)):
+        expected = token_advantages(
+            scored.spans[group],
+            group_advantages(scored.query[group], scored.sequence[group]),
+            trainer.how.balance,
+        )
+        torch.testing.assert_close(output["advantages"][group], expected)
+    assert (output["advantages"][output["completion_mask"] == 0] == 0).all()
+    assert output["advantages"].shape == output["completion_ids"].shape
+
+
+def test_canonical_grpo_gives_a_rollout_one_advantage_for_the_sum(make_trainer):
+    trainer = make_trainer(algorithm="grpo")
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    scored = trainer._scored
+    rewards = (scored.query.nansum(1) + scored.sequence).view(2, 4)
+    centred = rewards - rewards.mean(1, keepdim=True)
+    expected = centred / (rewards.std(1, keepdim=True) + 1e-4)
+    torch.testing.assert_close(output["advantages"], expected.flatten(), rtol=1e-4, atol=1e-5)
+
+
+def test_advantages_are_clipped(make_trainer):
+    trainer = make_trainer(advantage_clip=0.5)
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    assert output["advantages"].abs().max() == 0.5
+
+
+@pytest.mark.parametrize("loss", ["dapo", "grpo"])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_with_one_pair_of_bounds_loss_and_gradients_are_those_of_trl(
+    make_trainer, loss, accumulation
+):
+    """The whole way from rollouts to gradients: only the class that computes the loss differs. Old
+    log-probs lie off the policy's, so that bounds bind."""
+    trainer = make_trainer(algorithm="grpo", loss=loss, updates=2, accumulation_steps=accumulation)
+    trainer.epsilon_low = trainer.epsilon_high = 0.2
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    torch.manual_seed(5)
+    output["old_per_token_logps"] += 0.5 * torch.randn_like(output["old_per_token_logps"])
+    found = []
+    for compute in (trainer._compute_loss, lambda *a: GRPOTrainer._compute_loss(trainer, *a)):
+        trainer.model.zero_grad()
+        loss_value = compute(trainer.model, output)
+        loss_value.backward()
+        grads = {n: p.grad.clone() for n, p in trainer.model.named_parameters()}
+        found.append((loss_value.detach(), grads))
+    (ours, our_grads), (theirs, their_grads) = found
+    torch.testing.assert_close(ours, theirs)
+    assert ours.abs() > 1e-4
+    for name, grad in our_grads.items():
+        torch.testing.assert_close(grad, their_grads[name], msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_accumulation_changes_nothing(make_trainer):
+    """One micro-batch or four: the update's loss and gradients."""
+    found = []
+    for accumulation in (1, 4):
+        trainer = make_trainer(accumulation_steps=accumulation, updates=2)
+        output = trainer._generate_and_score_completions(batch_of(trainer))
+        output["old_per_token_logps"] -= 0.3
+        size = 8 // accumulation
+        total = 0.0
+        for start in range(0, 8, size):
+            part = {k: v[start : start + size] if v.ndim else v for k, v in output.items()}
+            loss = trainer._compute_loss(trainer.model, part)
+            loss.backward()
+            total += float(loss.detach())
+        grads = {n: p.grad.clone() for n, p in trainer.model.named_parameters()}
+        found.append((total, grads))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for name, grad in found[0][1].items():
+        torch.testing.assert_close(grad, found[1][1][name], rtol=1e-4, atol=1e-6)
+
+
+def test_one_update_has_ratio_one_and_two_have_not(make_trainer):
+    for updates in (1, 2):
+        trainer = make_trainer(updates=updates, steps=2, learning_rate=5e-2)
+        trainer.train()
+        furthest = [e["ratio/furthest"] for e in trainer.state.log_history if "reward" in e]
+        # Logged once a rollout batch: the mean of its updates.
+        assert (max(furthest) == 0) == (updates == 1)
+        assert len(furthest) == 2
+
+
+def test_what_is_logged(make_trainer):
+    trainer = make_trainer(updates=2)
+    trainer.train()
+    entry = trainer.state.log_history[0]
+    assert entry["malformed"] == pytest.approx(1 / 8)
+    assert entry["queries"] == pytest.approx((1 + 2 + 3 + 0 + 2 + 1 + 2 + 1) / 8)
+    # Of the first prompt four different queries in six slots, of the second six in six.
+    assert entry["distinct_share"] == pytest.approx((4 / 6 + 6 / 6) / 2)
+    for term in ("ctr", "rouge", "length", "format", "duplicates", "triggers"):
+        assert f"rewards/{term}/mean" in entry and f"rewards/{term}/p90" in entry
+    for name in ("slots/0/reward", "slots/2/ctr", "clip_fraction/exploring", "clip_fraction/other"):
+        assert name in entry
+    json.dumps(trainer.state.log_history)
+
+
+def test_a_fifth_of_the_tokens_explores(make_trainer):
+    trainer = make_trainer(updates=2, entropy_quantile=0.8)
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    share = output["exploring"].sum() / output["completion_mask"].sum()
+    assert 0.15 < share < 0.3
+    assert not output["exploring"][output["completion_mask"] == 0].any()
+
+
+def test_the_entropy_bonus_raises_entropy(make_trainer):
+    """All rewards alike: what is left to follow is the bonus."""
+    texts = [("red shoes",) * 4, ("gift card",) * 4]
+    entropies = []
+    for weight in (0.0, 1.0):
+        trainer = make_trainer(texts=texts, entropy_weight=weight, steps=6, learning_rate=1e-2)
+        trainer.train()
+        entropies.append([e["entropy"] for e in trainer.state.log_history if "entropy" in e])
+    still, raised = entropies
+    assert still[-1] == pytest.approx(still[0], abs=1e-4)
+    assert raised[-1] > raised[0] + 1e-3
+
+
+def test_rollouts_of_other_weights_are_refused(make_trainer):
+    trainer = make_trainer()
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    mask = output["completion_mask"]
+    ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
+    whole = torch.cat([output["prompt_mask"], mask], 1)
+    with torch.no_grad():
+        logps = trainer._get_per_token_logps_and_entropies(
+            trainer.model, ids, whole, mask.shape[1]
+        )[0]
+    # What is left of 96% of the mass, as top k = 100 of a large vocabulary leaves.
+    trainer._compute_loss(trainer.model, output | {"sampling_per_token_logps": logps + 0.04})
+    with pytest.raises(UserError, match="other weights than those that are trained"):
+        trainer._compute_loss(trainer.model, output | {"sampling_per_token_logps": logps - 0.5})
+
+
+def test_think_gives_triggers_their_own_advantage(make_trainer):
+    text = "1|Why.\n\n1|{}\tred shoes"
+    texts = [tuple(text.format(t) for t in ("1", "2", "2", "1,2"))] * 2
+    trainer = make_trainer(variant="think", texts=texts, triggers=((1,),))
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    # Equal queries and grammar: nothing but the triggers moves anything.
+    spans = trainer._scored.spans
+    assert (output["advantages"][spans == -1] != 0).all()
+    assert (output["advantages"][spans != -1] == 0).all()
