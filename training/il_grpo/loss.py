@@ -42,6 +42,15 @@ class TokenLoss(NamedTuple):
     is_clipped: torch.Tensor
 
 
+def log_probs_and_entropies(
+    logits: torch.Tensor, ids: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of ``ids`` (B, T) under ``logits`` (B, T, V): log-probs, and the distributions' entropies."""
+    log_probs = logits.float().log_softmax(-1)
+    entropies = -(log_probs.exp() * log_probs).sum(-1)
+    return log_probs.gather(-1, ids[..., None])[..., 0], entropies
+
+
 def entropy_threshold(entropies: torch.Tensor, mask: torch.Tensor, quantile: float) -> torch.Tensor:
     """The ``quantile`` of the entropies of all completion tokens; infinite where there are none.
 

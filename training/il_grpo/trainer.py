@@ -24,7 +24,13 @@ from trl import GRPOConfig, GRPOTrainer
 from training import distributed
 from training.atomic import AtomicCheckpoints
 from training.il_grpo.advantages import group_advantages, token_advantages
-from training.il_grpo.loss import entropy_bonus, entropy_threshold, is_exploring, token_loss
+from training.il_grpo.loss import (
+    entropy_bonus,
+    entropy_threshold,
+    is_exploring,
+    log_probs_and_entropies,
+    token_loss,
+)
 from training.il_grpo.preflight import refuse_unsynchronised
 from training.il_grpo.scoring import TERMS, Scored, Scorer
 from training.il_grpo.settings import GrpoSettings
@@ -114,14 +120,42 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         self._log("flat_prompts", [float(not of.any()) for of in found])
         return torch.cat(found)
 
-    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-        if self._entropies is None:
-            return super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        found = super()._get_per_token_logps_and_entropies(
-            *args, **(kwargs | {"compute_entropy": True})
-        )
-        self._entropies.append(found[1])
+    def _get_per_token_logps_and_entropies(
+        self,
+        model,
+        input_ids,
+        attention_mask,
+        logits_to_keep,
+        batch_size=None,
+        compute_entropy=False,
+        **kwargs,
+    ):
+        ids = (input_ids, attention_mask, logits_to_keep, batch_size or len(input_ids))
+        if input_ids.is_cuda or self.aux_loss_enabled:
+            found = super()._get_per_token_logps_and_entropies(
+                model, *ids, compute_entropy or self._entropies is not None, **kwargs
+            )
+        else:
+            found = (*self._at_completions(model, *ids), None)
+        if self._entropies is not None:
+            self._entropies.append(found[1])
         return found
+
+    def _at_completions(self, model, ids, mask, width, batch_size):
+        """Log-probs and entropies (B, width). TRL, away from GPUs, projects every position on the
+        vocabulary, and most of them are prompt."""
+        parts = []
+        for start in range(0, len(ids), batch_size):
+            rows = slice(start, start + batch_size)
+            with self.accelerator.autocast():
+                logits = model(
+                    input_ids=ids[rows],
+                    attention_mask=mask[rows],
+                    use_cache=False,
+                    logits_to_keep=width + 1,
+                ).logits[:, :-1]
+            parts.append(log_probs_and_entropies(logits / self.temperature, ids[rows, -width:]))
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def _exploring(self, entropies: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, T): which tokens are among those of high entropy in the whole rollout batch."""

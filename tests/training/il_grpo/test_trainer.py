@@ -76,6 +76,24 @@ def test_with_one_pair_of_bounds_loss_and_gradients_are_those_of_trl(
         torch.testing.assert_close(grad, their_grads[name], msg=lambda m, n=name: f"{n}: {m}")
 
 
+def test_log_probs_and_entropies_are_those_of_trl(make_trainer):
+    """Which computes them at every position; padding counts for nothing in either."""
+    trainer = make_trainer(temperature=0.7)
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    mask = output["completion_mask"]
+    inputs = (
+        torch.cat([output["prompt_ids"], output["completion_ids"]], 1),
+        torch.cat([output["prompt_mask"], mask], 1),
+        mask.shape[1],
+    )
+    ours = trainer._get_per_token_logps_and_entropies(trainer.model, *inputs, batch_size=3)
+    theirs = GRPOTrainer._get_per_token_logps_and_entropies(
+        trainer, trainer.model, *inputs, compute_entropy=True
+    )
+    for one, other in zip(ours[:2], theirs[:2], strict=True):
+        torch.testing.assert_close(one * mask, other * mask, rtol=1e-5, atol=1e-5)
+
+
 def test_accumulation_changes_nothing(make_trainer):
     """One micro-batch or four: the update's loss and gradients."""
     found = []
