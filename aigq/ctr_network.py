@@ -114,7 +114,6 @@ class CtrNetwork(nn.Module):
         self.answer = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.none = nn.Parameter(torch.zeros(heads))
-        self.sharpness = nn.Parameter(torch.zeros(()))
         self.judge = nn.Sequential(
             nn.Linear(5 * width + heads, config.hidden),
             nn.GELU(),
@@ -220,12 +219,6 @@ class CtrNetwork(nn.Module):
         target = torch.arange(len(row))
         return 0.5 * (F.cross_entropy(to_before, target) + F.cross_entropy(to_after, target))
 
-    def contrast_loss(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """sharp"""
-        ok = mask[:, 0]
-        z = (logits[ok] * self.sharpness.exp()).masked_fill(~mask[ok], -torch.inf)
-        return F.cross_entropy(z, torch.zeros(len(z), dtype=torch.long))
-
     def _by_head(self, x: torch.Tensor) -> torch.Tensor:
         """(B, N, D) as (B, H, N, D / H)."""
         return x.unflatten(2, (self.config.heads, -1)).transpose(1, 2)
@@ -240,3 +233,18 @@ def profile_indices(values: Sequence[str | None], config: CtrConfig) -> list[int
 def click_loss(logits: torch.Tensor, clicked: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean log loss over the displayed hints; all (B, C)."""
     return F.binary_cross_entropy_with_logits(logits[mask], clicked[mask])
+
+
+def contrast_loss(logits: torch.Tensor, mask: torch.Tensor, sharpness: float) -> torch.Tensor:
+    """How badly what was searched next, the first of each row, is told from the rest (InfoNCE, van
+    den Oord et al., 2018): mean of -log softmax(``sharpness`` * logits) over the rows that have it,
+    0 where none has; both (B, 1 + N).
+
+    What is added to all of a row's logits cancels out: how likely a user clicks at all, and the
+    position, are left to :func:`click_loss`.
+    """
+    rows = mask[:, 0]
+    if not rows.any():
+        return logits.new_zeros(())
+    kept = (sharpness * logits).masked_fill(~mask, -torch.inf)[rows]
+    return F.cross_entropy(kept, torch.zeros(len(kept), dtype=torch.long))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from aigq.ctr_network import Behaviors, CtrConfig, Texts, text_shape
 from aigq.hashing import text_features
 from aigq.settings import UserError
 from training.workspace import Snapshot
+
+if TYPE_CHECKING:
+    from training.ctr.contrast import Contrast
 
 _DAYS = """
 select
@@ -45,8 +49,8 @@ class Exposures:
     Behaviours lie request by request: those of request r are ``[behavior_start[r],
     behavior_start[r + 1])``, oldest first; displayed hints likewise by ``exposure_start``, and what
     was searched next by ``searched_start``.
-    ``behavior_text``, ``query`` and ``searched`` index ``texts``. ``position``: 0 where the log has none.
-    ``profile``: (R, 3) values.
+    ``behavior_text``, ``query`` and ``searched`` index ``texts``. ``position``: 0 where the log has
+    none. ``profile``: (R, 3) values.
     """
 
     texts: list[str]
