@@ -7,6 +7,7 @@ bias of the logit alone (a shallow tower, after PAL, Guo et al., 2019): scoring 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from aigq import hashing
 from aigq.context import ACTIONS, PROFILE_FIELDS
 
+_MOST_WORDS = 9
 # Days ago and places from the newest behaviour, by bucket: [0, 1), [1, 2), ... [61, inf).
 _EDGES = (1, 2, 3, 4, 5, 7, 10, 14, 21, 31, 61)
 
@@ -39,10 +41,12 @@ class CtrConfig:
 
 
 class Texts(NamedTuple):
-    """Hashed features of T texts: ``features`` (sum of their numbers,), ``offsets`` (T,)."""
+    """Hashed features of T texts: ``features`` (sum of their numbers,), ``offsets`` (T,); and the
+    ``shape`` (T,) of each, see :func:`text_shape`."""
 
     features: torch.Tensor
     offsets: torch.Tensor
+    shape: torch.Tensor
 
 
 class Behaviors(NamedTuple):
@@ -69,7 +73,17 @@ class ContextState(NamedTuple):
 def hash_texts(texts: Sequence[str], buckets: int) -> Texts:
     """Hashed features of ``texts`` (T > 0), as the network takes them."""
     features, offsets = hashing.hash_texts(texts, buckets)
-    return Texts(torch.from_numpy(features), torch.from_numpy(offsets))
+    shape = torch.tensor([text_shape(text) for text in texts])
+    return Texts(torch.from_numpy(features), torch.from_numpy(offsets), shape)
+
+
+@lru_cache(maxsize=1 << 18)
+def text_shape(text: str) -> int:
+    """How many words a text has (0 to ``_MOST_WORDS``), and from there on the same for texts that
+    say a word twice. A mean over features, which the network reads, tells neither."""
+    words = hashing.words(text)
+    is_repeated = len(set(words)) < len(words)
+    return min(len(words), _MOST_WORDS) + is_repeated * (_MOST_WORDS + 1)
 
 
 class CtrNetwork(nn.Module):
@@ -86,6 +100,7 @@ class CtrNetwork(nn.Module):
         self.config = config
         width, heads = config.width, config.heads
         self.features = nn.EmbeddingBag(config.buckets, width, mode="mean")
+        self.shape = nn.Embedding(2 * (_MOST_WORDS + 1), width)
         self.read = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
         self.profile = nn.ModuleList(
             nn.Embedding(1 + len(values), width) for values in config.profile_values
@@ -114,7 +129,7 @@ class CtrNetwork(nn.Module):
         nn.init.normal_(self.features.weight, std=0.5)
         for table in (self.action, self.age, *self.profile):
             nn.init.normal_(table.weight, std=0.1)
-        for table in (self.action_bias, self.age_bias, self.place_bias, self.position):
+        for table in (self.action_bias, self.age_bias, self.place_bias, self.position, self.shape):
             nn.init.zeros_(table.weight)
         nn.init.orthogonal_(self.read[1].weight)
         for layer in (self.ask, self.answer):
@@ -123,7 +138,7 @@ class CtrNetwork(nn.Module):
 
     def encode_texts(self, texts: Texts) -> torch.Tensor:
         """(T, D): what the texts are about."""
-        return self.read(self.features(texts.features, texts.offsets))
+        return self.read(self.features(texts.features, texts.offsets)) + self.shape(texts.shape)
 
     def encode_contexts(self, behaviors: Behaviors, vectors: torch.Tensor) -> ContextState:
         """``vectors`` (T, D): of the texts that ``behaviors.text`` points into."""
@@ -218,3 +233,18 @@ def profile_indices(values: Sequence[str | None], config: CtrConfig) -> list[int
 def click_loss(logits: torch.Tensor, clicked: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean log loss over the displayed hints; all (B, C)."""
     return F.binary_cross_entropy_with_logits(logits[mask], clicked[mask])
+
+
+def contrast_loss(logits: torch.Tensor, mask: torch.Tensor, sharpness: float) -> torch.Tensor:
+    """How badly what was searched next, the first of each row, is told from the rest (InfoNCE, van
+    den Oord et al., 2018): mean of -log softmax(``sharpness`` * logits) over the rows that have it,
+    0 where none has; both (B, 1 + N).
+
+    What is added to all of a row's logits cancels out: how likely a user clicks at all, and the
+    position, are left to :func:`click_loss`.
+    """
+    rows = mask[:, 0]
+    if not rows.any():
+        return logits.new_zeros(())
+    kept = (sharpness * logits).masked_fill(~mask, -torch.inf)[rows]
+    return F.cross_entropy(kept, torch.zeros(len(kept), dtype=torch.long))

@@ -14,6 +14,11 @@ _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u
 _WORD = re.compile(r"\w+")
 
 
+def words(text: str) -> list[str]:
+    """The words of a normalised text, in order."""
+    return _WORD.findall(normalize_query(text) or "")
+
+
 @lru_cache(maxsize=1 << 18)
 def text_features(text: str, buckets: int) -> np.ndarray:
     """The hashed features of a text, int64 (n,), n > 0: the whole of it, its words, and the

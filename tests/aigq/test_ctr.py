@@ -8,7 +8,7 @@ import torch
 
 from aigq import ctr
 from aigq.context import Behavior, Context
-from aigq.ctr_network import Behaviors, CtrConfig, CtrNetwork
+from aigq.ctr_network import Behaviors, CtrConfig, CtrNetwork, contrast_loss, text_shape
 from aigq.hashing import text_features
 from aigq.settings import Home, UserError
 
@@ -130,6 +130,26 @@ def test_what_follows_what_is_told_from_the_others_by_hand():
     assert network.following_loss(behaviors, vectors).item() == pytest.approx(expected, abs=1e-5)
     alone = Behaviors(*(part[2:] for part in behaviors))
     assert network.following_loss(alone, vectors).item() == 0
+
+
+def test_a_next_search_is_told_from_the_rest_by_hand():
+    """The first of each row against those that count; Cy's row has no search. Sharpness 2."""
+    logits = torch.tensor([[1.0, 0.0, 9.0], [0.5, 0.5, 0.0], [7.0, 8.0, 9.0]])
+    mask = torch.tensor([[True, True, False], [True, True, True], [False, False, False]])
+    ann = -np.log(np.exp(2) / (np.exp(2) + 1))
+    bob = -np.log(np.exp(1) / (2 * np.exp(1) + 1))
+    found = contrast_loss(logits, mask, 2.0).item()
+    assert found == pytest.approx((ann + bob) / 2, abs=1e-6)
+    # A user's inclination to click, the same for all of a row, is left to the clicks.
+    level = torch.tensor([[3.0], [-1.0], [0.0]])
+    assert contrast_loss(logits + level, mask, 2.0).item() == pytest.approx(found, abs=1e-6)
+    assert contrast_loss(logits, torch.zeros_like(mask), 2.0).item() == 0
+
+
+def test_shapes_by_hand():
+    """Words up to nine; ten more where one comes again. Published tables depend on it."""
+    texts = ["", "tent", "Dome tent, green", "tent TENT", "a b c d e f g h i j k", "a " * 12]
+    assert [text_shape(text) for text in texts] == [0, 1, 3, 12, 9, 19]
 
 
 def test_what_is_kept_is_bounded(network, monkeypatch):

@@ -8,10 +8,13 @@ of other requests, on two threads. Cold: nothing is kept from before; warm: the 
 the same pairs (fewer) one call each by a scorer that keeps nothing, which is what caching and
 batching save. Ratios are of one run.
 
-Truth: what the production ranker scored for the same requests, and as many queries drawn from all
-that were searched on the days seen. Predicted probability at position 1 and the ranker's score
-against the true click probability at position 1 (of one who does not only browse; the factor that
-those who do make is the same for all): Pearson, Spearman, and Spearman within requests.
+Truth: what the production ranker scored for the same requests; as many queries drawn from all
+that were searched on the days seen; what the users searched next, and the same garbled as training
+garbles. Predicted probability at position 1 and the ranker's score against the true click
+probability at position 1 (of one who does not only browse; the factor that those who do make is
+the same for all): Pearson, Spearman, Spearman within requests, means. Where most are equally
+irrelevant, a perfect order is far below Spearman 1: its value is beside it. Last, how often a next
+search is predicted above a drawn query (of anyone's), and above itself garbled.
 """
 
 import time
@@ -28,10 +31,12 @@ from aigq import ctr, models, warehouse
 from aigq.context import Context
 from aigq.settings import Home, UserError
 from aigq.simulator.truth import Truth
+from training.ctr.contrast import garble
+from training.ctr.metrics import auc
 
 _REQUESTS = """
 select session_id, user_id, session_start_at, age_band, gender, region, behaviors,
-    candidates.queries, candidates.scores
+    candidates.queries, candidates.scores, searched_next
 from lake.samples.samples_ctr
 inner join (
     select request_id as session_id, list(query_text order by rank) as queries,
@@ -113,27 +118,49 @@ def closeness(network, rows: list[dict], known: list[str], truth: Truth) -> None
     rng = np.random.default_rng(1)
     scorer = ctr.CtrScorer(network)
     contexts = [Context.from_row(row) for row in rows]
-    drawn = [rng.choice(known, len(row["queries"])).tolist() for row in rows]
-    click.echo("\n| against the truth | pairs | Pearson | Spearman | within requests |")
-    click.echo("|---|---|---|---|---|")
+    candidates, nexts = ([row[name] for row in rows] for name in ("queries", "searched_next"))
+    own = [text for texts in nexts for text in texts]
+    # Others' searches, as often as they come: popularity tells nothing.
+    others = [rng.choice(own, len(texts)).tolist() for texts in nexts]
+    garbled = [[garble(text, str(rng.choice(own)), rng) for text in texts] for texts in nexts]
+    drawn = [rng.choice(known, len(texts)).tolist() for texts in candidates]
+    click.echo(
+        "\n| against the truth | pairs | Pearson | Spearman (best possible) | within requests"
+        " | mean | true mean |\n|---|---|---|---|---|---|---|"
+    )
+    predicted = {}
     for name, texts, scores in (
-        ("candidates, CTR model", [row["queries"] for row in rows], None),
-        ("candidates, ranker", [row["queries"] for row in rows], [row["scores"] for row in rows]),
-        ("searched queries, CTR model", drawn, None),
+        ("candidates, CTR model", candidates, None),
+        ("candidates, ranker", candidates, [np.array(row["scores"]) for row in rows]),
+        ("queries drawn, CTR model", drawn, None),
+        ("searched next, CTR model", nexts, None),
+        ("searched next by others, CTR model", others, None),
+        ("searched next, garbled, CTR model", garbled, None),
     ):
-        found = scorer.score(contexts, texts) if scores is None else list(map(np.array, scores))
+        found = scorer.score(contexts, texts) if scores is None else scores
         true = [
-            truth.score([row["user_id"]], [row["session_start_at"]], [own]).click[0, :, 0]
-            for row, own in zip(rows, texts, strict=True)
+            truth.score([row["user_id"]], [row["session_start_at"]], [asked]).click[0, :, 0]
+            for row, asked in zip(rows, texts, strict=True)
+            if asked
         ]
-        one, other = np.concatenate(found), np.concatenate(true)
+        found = [scores for scores in found if len(scores)]
+        predicted[name], one, other = np.concatenate(found), *map(np.concatenate, (found, true))
         within = [
             np.corrcoef(rankdata(a), rankdata(b))[0, 1]
             for a, b in zip(found, true, strict=True)
             if np.ptp(a) > 0 and np.ptp(b) > 0
         ]
-        cells = [np.corrcoef(one, other)[0, 1], spearmanr(one, other)[0], np.mean(within)]
-        click.echo(f"| {name} | {len(one):,} | " + " | ".join(f"{c:.3f}" for c in cells) + " |")
+        best = spearmanr(np.lexsort((other,)).argsort(), other)[0] if np.ptp(other) else np.nan
+        click.echo(
+            f"| {name} | {len(one):,} | {np.corrcoef(one, other)[0, 1]:.3f} |"
+            f" {spearmanr(one, other)[0]:.3f} ({best:.3f}) | {np.mean(within):.3f} |"
+            f" {one.mean():.4f} | {other.mean():.4f} |"
+        )
+    good = predicted["searched next, CTR model"]
+    for name in ("searched next by others, CTR model", "searched next, garbled, CTR model"):
+        both = np.concatenate([good, predicted[name]])
+        order = auc(np.arange(len(both)) < len(good), both)
+        click.echo(f"\nsearched next above {name.removesuffix(', CTR model')}: AUC {order:.3f}")
 
 
 if __name__ == "__main__":

@@ -316,6 +316,15 @@ class Reference:
                     }
                     for c in sorted(shown, key=lambda c: c["rank"])
                 ],
+                "searched_next": sorted(
+                    {
+                        b["content_text"]
+                        for b in behaviors[user]
+                        if b["action"] == "search"
+                        and b["occurred_at"] > at
+                        and self.day(b["occurred_at"]) == self.day(at)
+                    }
+                ),
                 "is_replayed": False,
             }
         return found

@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from aigq.context import ACTIONS, PROFILE_FIELDS
-from aigq.ctr_network import Behaviors, CtrConfig, Texts
+from aigq.ctr_network import Behaviors, CtrConfig, Texts, text_shape
 from aigq.hashing import text_features
 from aigq.settings import UserError
 from training.workspace import Snapshot
+
+if TYPE_CHECKING:
+    from training.ctr.contrast import Contrast
 
 _DAYS = """
 select
@@ -30,6 +34,7 @@ select
     region,
     behaviors,
     exposures,
+    searched_next,
     is_replayed
 from lake.samples.samples_ctr
 where session_date between ? and ?
@@ -42,9 +47,10 @@ class Exposures:
     """R requests of some days, in order of time, with all that they displayed.
 
     Behaviours lie request by request: those of request r are ``[behavior_start[r],
-    behavior_start[r + 1])``, oldest first; displayed hints likewise by ``exposure_start``.
-    ``behavior_text`` and ``query`` index ``texts``. ``position``: 0 where the log has none.
-    ``profile``: (R, 3) values.
+    behavior_start[r + 1])``, oldest first; displayed hints likewise by ``exposure_start``, and what
+    was searched next by ``searched_start``.
+    ``behavior_text``, ``query`` and ``searched`` index ``texts``. ``position``: 0 where the log has
+    none. ``profile``: (R, 3) values.
     """
 
     texts: list[str]
@@ -59,6 +65,8 @@ class Exposures:
     position: np.ndarray
     clicked: np.ndarray
     rank_score: np.ndarray
+    searched_start: np.ndarray
+    searched: np.ndarray
     is_replayed: np.ndarray
 
     def __len__(self) -> int:
@@ -111,7 +119,9 @@ def read_exposures(snapshot: Snapshot, first: date, last: date) -> Exposures:
             parts.setdefault(name, []).append(column)
 
     for batch in snapshot.batches(_REQUESTS, [first, last]):
-        behaviors, shown = batch["behaviors"], batch["exposures"]
+        behaviors, shown, searched = (
+            batch[name] for name in ("behaviors", "exposures", "searched_next")
+        )
         done, hint = behaviors.flatten(), shown.flatten()
         done_actions = done.field("action").dictionary_encode()
         number = np.array([actions[a] for a in done_actions.dictionary.to_pylist()], np.int8)
@@ -129,12 +139,14 @@ def read_exposures(snapshot: Snapshot, first: date, last: date) -> Exposures:
             position=hint.field("position").fill_null(0).to_numpy().astype(np.int32),
             clicked=hint.field("is_clicked").to_numpy(zero_copy_only=False),
             rank_score=hint.field("rank_score").to_numpy(zero_copy_only=False).astype(float),
+            searched_count=searched.value_lengths().to_numpy(),
+            searched=vocabulary.numbers(searched.flatten()),
             is_replayed=batch["is_replayed"].to_numpy(zero_copy_only=False),
         )
     if not parts:
         raise UserError(f"samples.samples_ctr has no row of the days {first} to {last}")
     joined = {name: np.concatenate(columns) for name, columns in parts.items()}
-    for name in ("behavior", "exposure"):
+    for name in ("behavior", "exposure", "searched"):
         joined[f"{name}_start"] = np.concatenate([[0], np.cumsum(joined.pop(f"{name}_count"))])
     return Exposures(texts=vocabulary.texts, **joined)
 
@@ -150,13 +162,14 @@ class Batches:
                 self.profile[data.profile[:, field] == name, field] = number
         features = [text_features(text, config.buckets) for text in data.texts]
         self._features = np.concatenate(features)
+        self._shape = np.array([text_shape(text) for text in data.texts])
         self._feature_start = np.cumsum([0, *map(len, features)])
         # Something to point at where nobody has done anything yet.
         columns = (data.behavior_text, data.action, data.days_ago)
         self._behaviors = columns if len(data.action) else tuple(np.zeros((3, 1), np.int64))
 
-    def make(self, requests: np.ndarray) -> "Batch":
-        """The batch of these requests (indices)."""
+    def make(self, requests: np.ndarray, contrast: "Contrast | None" = None) -> "Batch":
+        """The batch of these requests (indices), with what was drawn for them."""
         data = self.data
         end = data.behavior_start[requests + 1]
         start = np.maximum(data.behavior_start[requests], end - self.config.max_behaviors)
@@ -167,12 +180,14 @@ class Batches:
         text, action, days_ago = (column[at] for column in self._behaviors)
         behavior_text = np.where(is_behavior, text, data.query[first][:, None])
         query = data.query[shown]
+        asked = query if contrast is None else np.concatenate([query, contrast.query], axis=1)
         used, place = np.unique(
-            np.concatenate([behavior_text.ravel(), query.ravel()]), return_inverse=True
+            np.concatenate([behavior_text.ravel(), asked.ravel()]), return_inverse=True
         )
         split = behavior_text.size
+        asked_place = place[split:].reshape(asked.shape)
         return Batch(
-            texts=self._texts(used),
+            texts=self._texts(used, contrast.garbled if contrast else []),
             behaviors=Behaviors(
                 torch.from_numpy(place[:split].reshape(behavior_text.shape)),
                 torch.from_numpy(np.where(is_behavior, action, 0).astype(np.int64)),
@@ -180,20 +195,32 @@ class Batches:
                 torch.from_numpy(end - start),
                 torch.from_numpy(self.profile[requests]),
             ),
-            queries=torch.from_numpy(place[split:].reshape(query.shape)),
+            queries=torch.from_numpy(asked_place[:, : query.shape[1]]),
+            contrast=torch.from_numpy(asked_place[:, query.shape[1] :]),
+            contrast_mask=torch.from_numpy(
+                np.zeros((len(requests), 0), bool) if contrast is None else contrast.mask
+            ),
             position=torch.from_numpy(data.position[shown].astype(np.int64)),
             clicked=torch.from_numpy(data.clicked[shown].astype(np.float32)),
             mask=torch.from_numpy(is_shown),
             exposures=shown[is_shown],
         )
 
-    def _texts(self, numbers: np.ndarray) -> Texts:
-        """The features of these texts."""
+    def _texts(self, numbers: np.ndarray, others: list[str]) -> Texts:
+        """The features of these texts, in order; numbers behind those of the log are of
+        ``others``."""
+        beyond = numbers[numbers >= len(self.data.texts)] - len(self.data.texts)
+        fresh = [text_features(others[i], self.config.buckets) for i in beyond]
+        shape = [text_shape(others[i]) for i in beyond]
+        numbers = numbers[: len(numbers) - len(fresh)]
+        shape = np.concatenate([self._shape[numbers], shape]).astype(np.int64)
         start = self._feature_start[numbers]
         sizes = self._feature_start[numbers + 1] - start
+        at = np.repeat(start - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+        features = np.concatenate([self._features[at], *fresh])
+        sizes = np.concatenate([sizes, [len(f) for f in fresh]]).astype(np.int64)
         offsets = np.cumsum(sizes) - sizes
-        at = np.repeat(start - offsets, sizes) + np.arange(sizes.sum())
-        return Texts(torch.from_numpy(self._features[at]), torch.from_numpy(offsets))
+        return Texts(*map(torch.from_numpy, (features, offsets, shape)))
 
 
 @dataclass(frozen=True)
@@ -204,6 +231,8 @@ class Batch:
     texts: Texts
     behaviors: Behaviors
     queries: torch.Tensor
+    contrast: torch.Tensor
+    contrast_mask: torch.Tensor
     position: torch.Tensor
     clicked: torch.Tensor
     mask: torch.Tensor

@@ -46,6 +46,18 @@ class CtrSettings(Settings):
     following_weight: float = Field(
         0.1, ge=0, description="Weight of telling what a user did next from what others did."
     )
+    contrast_weight: float = Field(
+        0.1,
+        ge=0,
+        description="Weight of telling what was searched next from others' searches and from"
+        " garbled text; 0: learn from displayed hints alone.",
+    )
+    contrast_sharpness: float = Field(
+        2.0,
+        gt=0,
+        description="How many times a click's log-odds the odds of a next search are: higher"
+        " brings queries that were never displayed closer to those that were.",
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the hidden layer.")
     warmup_share: float = Field(0.05, ge=0, le=1, description="Share of steps that warm up.")
     checkpoint_steps: int = Field(200, ge=1, description="Steps between checkpoints.")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from aigq.ctr_network import CtrNetwork, click_loss
+from aigq.ctr_network import CtrNetwork, click_loss, contrast_loss
 from training import loop
+from training.ctr.contrast import Contrasts
 from training.ctr.data import Batches
 
 if TYPE_CHECKING:
@@ -25,15 +26,29 @@ def train(
     """Train ``network`` in place along ``plan``, see :func:`training.loop.train`; the loss that is
     reported is that of clicks."""
 
+    contrasts = Contrasts(batches.data)
+
     def losses_of(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         # What is drawn in a step depends on its number alone, also after a kill.
         torch.manual_seed(how.seed * 1_000_003 + step)
-        batch = batches.make(plan[step])
-        logits, vectors = network(batch.texts, batch.behaviors, batch.queries, batch.position)
-        loss = click_loss(logits, batch.clicked, batch.mask)
-        if not how.following_weight:
-            return loss, loss
-        following = network.following_loss(batch.behaviors, vectors)
-        return loss, loss + how.following_weight * following
+        drawn = None
+        if how.contrast_weight:
+            drawn = contrasts.draw(plan[step], np.random.default_rng([how.seed, step]))
+        batch = batches.make(plan[step], drawn)
+        shown = batch.queries.shape[1]
+        logits, vectors = network(
+            batch.texts,
+            batch.behaviors,
+            torch.cat([batch.queries, batch.contrast], dim=1),
+            torch.cat([batch.position, torch.ones_like(batch.contrast)], dim=1),
+        )
+        loss = minimised = click_loss(logits[:, :shown], batch.clicked, batch.mask)
+        if how.following_weight:
+            following = network.following_loss(batch.behaviors, vectors)
+            minimised = minimised + how.following_weight * following
+        if how.contrast_weight:
+            contrast = contrast_loss(logits[:, shown:], batch.contrast_mask, how.contrast_sharpness)
+            minimised = minimised + how.contrast_weight * contrast
+        return loss, minimised
 
     return loop.train(network, losses_of, how, work, steps=len(plan), title="train ctr")

@@ -63,6 +63,22 @@ sessions as (
 
 ),
 
+searched as (
+
+    select
+        sessions.session_id,
+        {{ list_distinct_sorted('behaviors.content_text') }} as searched_next,
+    from sessions
+    inner join behaviors
+        on
+            sessions.user_id = behaviors.user_id
+            and sessions.session_date = behaviors.behavior_date
+            and sessions.predicted_at < behaviors.occurred_at
+    where behaviors.action = 'search'
+    group by sessions.session_id
+
+),
+
 contexts as (
 
 {{ recent_behaviors('sessions', 'behaviors', 'session_id', var('max_behaviors')) }}
@@ -84,9 +100,11 @@ final as (
         users.region,
         coalesce(contexts.behaviors, []) as behaviors,
         sessions.exposures,
+        coalesce(searched.searched_next, []) as searched_next,
         sessions.is_replayed,
     from sessions
     left join contexts using (session_id)
+    left join searched using (session_id)
     left join users using (user_id)
     cross join shop
 

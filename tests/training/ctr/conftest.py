@@ -30,7 +30,8 @@ def planted(requests: int, seed: int, *, first_user: int = 0) -> Toy:
     """Clicks follow one thing only: whether the user has done something about the query's topic.
 
     Every request is another user's, three behaviours on two topics, in other words than the
-    query's. A hint of those topics is clicked with probability 0.7, any other with 0.05.
+    query's. A hint of those topics is clicked with probability 0.7, any other with 0.05. Three of
+    four search one of their topics next.
     """
     rng = np.random.default_rng(seed)
     rows, truth = [], []
@@ -46,13 +47,16 @@ def planted(requests: int, seed: int, *, first_user: int = 0) -> Toy:
         chance = [0.7 if topic in own else 0.05 for topic in shown]
         truth += chance
         queries = [f"{rng.choice(COLORS)} {TOPICS[topic]}" for topic in shown]
-        rows.append((f"u{user}", done, queries, [1, 2, 3], rng.random(3) < chance))
+        searched = [f"{rng.choice(COLORS)} {TOPICS[rng.choice(own)]}"] if user % 4 else []
+        rows.append((f"u{user}", done, queries, [1, 2, 3], rng.random(3) < chance, searched))
     return Toy(as_exposures(rows), np.array(truth))
 
 
 def as_exposures(rows: Sequence[tuple]) -> Exposures:
-    """Of (user, texts of the searches, queries, positions, clicked) by request."""
-    texts = sorted({text for row in rows for text in (*row[1], *row[2])})
+    """Of (user, texts of the searches, queries, positions, clicked[, searched next]) by request."""
+    nexts = [row[5] if len(row) > 5 else [] for row in rows]
+    texts = {text for row in rows for text in (*row[1], *row[2])}
+    texts = sorted(texts.union(*nexts))
     number = {text: i for i, text in enumerate(texts)}
     behaviors = [text for row in rows for text in row[1]]
     queries = [text for row in rows for text in row[2]]
@@ -69,6 +73,8 @@ def as_exposures(rows: Sequence[tuple]) -> Exposures:
         position=np.concatenate([row[3] for row in rows]).astype(np.int32),
         clicked=np.concatenate([row[4] for row in rows]).astype(bool),
         rank_score=np.full(len(queries), np.nan),
+        searched_start=np.cumsum([0, *map(len, nexts)]),
+        searched=np.array([number[text] for row in nexts for text in row], np.int32),
         is_replayed=np.zeros(len(rows), bool),
     )
 
@@ -96,6 +102,7 @@ def ctr_home(tmp_path) -> Home:
         for r in range(len(data)):
             behaviors = slice(*data.behavior_start[r : r + 2])
             shown = slice(*data.exposure_start[r : r + 2])
+            searched = slice(*data.searched_start[r : r + 2])
             rows.append(
                 {
                     "session_id": f"r{day}-{r}",
@@ -120,6 +127,7 @@ def ctr_home(tmp_path) -> Home:
                             strict=True,
                         )
                     ],
+                    "searched_next": [data.texts[text] for text in data.searched[searched]],
                 }
             )
 
@@ -129,7 +137,7 @@ def ctr_home(tmp_path) -> Home:
             "CREATE TABLE lake.samples.samples_ctr AS SELECT session_id, user_id,"
             " session_date::TIMESTAMPTZ + INTERVAL 12 HOUR AS session_start_at, session_date,"
             " age_band, 'f' AS gender, NULL::VARCHAR AS region, behaviors, exposures,"
-            " false AS is_replayed FROM fresh"
+            " searched_next, false AS is_replayed FROM fresh"
         )
         con.execute(
             "CREATE TABLE lake.meta.shop AS SELECT 'UTC' AS shop_timezone,"

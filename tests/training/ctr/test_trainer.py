@@ -68,6 +68,52 @@ def test_position_is_a_bias_that_scoring_leaves_out(make_exposures, tmp_path):
     assert (bias[1:] / bias[0]).tolist() == pytest.approx([0.25, 0.053], rel=0.35)
 
 
+def unshown(make_exposures, requests, seed):
+    """Only tents and lamps are ever displayed; users want one of four things and search it next."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(requests):
+        wanted = str(rng.choice(["tent", "lamp", "piano", "kettle"]))
+        done = [f"classic {wanted}", f"{wanted} model {rng.integers(9)}"]
+        shown = rng.permutation(["tent", "lamp"]).tolist()
+        clicked = rng.random(2) < [0.5 if text == wanted else 0.1 for text in shown]
+        color = rng.choice(["red", "blue", "green"])
+        rows.append((f"u{user}", done, shown, [1, 2], clicked, [f"{color} {wanted}"]))
+    return make_exposures(rows)
+
+
+def test_queries_that_were_never_displayed_are_told_apart(make_exposures, tmp_path):
+    """Clicks on tents and lamps say nothing about pianos: without contrasts a policy that is
+    rewarded with these scores may write anything. Displayed hints stay calibrated."""
+    data = unshown(make_exposures, 1500, seed=7)
+    contexts = [
+        Context(behaviors=(Behavior(1, "search", f"classic {t}"),)) for t in ("piano", "kettle")
+    ]
+    asked = ["red piano", "blue piano", "red kettle", "blue kettle"]
+    gap = {}
+    for weight in (0.0, 0.1):
+        work = tmp_path / str(weight)
+        work.mkdir()
+        network = fit(data, work, epochs=6, contrast_weight=weight)
+        scores = np.log(CtrScorer(network).score(contexts, [asked] * 2))
+        gap[weight] = scores[0, :2].mean() - scores[0, 2:].mean()
+        gap[weight] += scores[1, 2:].mean() - scores[1, :2].mean()
+        predicted = predict(network, data)[0]
+        assert predicted.mean() == pytest.approx(data.clicked.mean(), rel=0.1)
+    # Twice the log of the ratio of a wanted query's score to another's.
+    assert gap[0.1] > 2 * np.log(3) > gap[0.0]
+
+
+def test_text_that_nobody_types_scores_below_what_it_was_made_of(make_exposures, tmp_path):
+    network = fit(unshown(make_exposures, 1500, seed=8), tmp_path, epochs=6)
+    context = Context(behaviors=(Behavior(1, "search", "classic piano"),))
+    good = ["red piano", "blue piano", "green piano"]
+    for spoil in ("{0} {0}", "piano piano piano", "{0} piano", "{0} red lamp", "{0:.6}"):
+        bad = [spoil.format(text) for text in good]
+        wanted, spoiled = CtrScorer(network).score([context] * 2, [good, bad])
+        assert spoiled.mean() < 0.5 * wanted.mean(), spoil
+
+
 def test_training_and_scoring_see_the_same(make_planted, tmp_path):
     """The scorer encodes contexts one by one and keeps them, the trainer in padded batches."""
     data, _ = make_planted(80, seed=4)

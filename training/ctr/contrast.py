@@ -1,0 +1,92 @@
+"""What displayed hints do not teach: a user's next search, told from queries of others and from
+strings that nobody types.
+
+Hints are what the production ranker proposes, so clicks say nothing about all other queries, and a
+policy that is rewarded by the model writes just those. Queries to tell from are drawn as often as
+they are searched, and that is not corrected (no logQ, Yi et al., RecSys 2019) on purpose: what is
+popular is then as often wrong as right, the best logit is log P(query | user) / P(query), and only
+what fits the user counts.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from training.ctr.data import Exposures
+
+# Queries that a next search is told from: of other requests, and made unreadable.
+DRAWN = 8
+GARBLED = 1
+
+
+class Contrast(NamedTuple):
+    """For R requests: ``query`` (R, 1 + DRAWN + GARBLED), numbers of texts, what was searched next
+    first; ``mask``, which of them count: nothing of a request without a next search. Numbers from
+    ``len(data.texts)`` on are of ``garbled``."""
+
+    query: np.ndarray
+    mask: np.ndarray
+    garbled: list[str]
+
+
+class Contrasts:
+    """Draws contrasts for requests of ``data``."""
+
+    def __init__(self, data: Exposures):
+        self._data = data
+        self._known = set(data.texts)
+
+    def draw(self, requests: np.ndarray, rng: np.random.Generator) -> Contrast:
+        """One of the searches that followed each request (indices), and what to tell it from: the
+        searches drawn for others of ``requests``, except those that the user searched as well, and
+        the search garbled, unless the log has such a text."""
+        data = self._data
+        first, last = data.searched_start[requests], data.searched_start[requests + 1]
+        searched = np.flatnonzero(last > first)
+        query = np.zeros((len(requests), 1 + DRAWN + GARBLED), np.int64)
+        mask = np.zeros(query.shape, bool)
+        garbled: list[str] = []
+        if len(searched):
+            query[searched, 0] = data.searched[rng.integers(first[searched], last[searched])]
+        for row in searched:
+            others = query[rng.choice(searched, DRAWN), 0]
+            own = data.searched[first[row] : last[row]]
+            mask[row, 0] = True
+            query[row, 1 : 1 + DRAWN] = others
+            mask[row, 1 : 1 + DRAWN] = ~np.isin(others, own)
+            for column, other in enumerate(others[:GARBLED], start=1 + DRAWN):
+                text = garble(data.texts[query[row, 0]], data.texts[other], rng)
+                if text not in self._known:
+                    query[row, column] = len(data.texts) + len(garbled)
+                    mask[row, column] = True
+                    garbled.append(text)
+        return Contrast(query, mask, garbled)
+
+
+def garble(text: str, other: str, rng: np.random.Generator) -> str:
+    """``text`` with words said again, joined with ``other``, cut off, or with shuffled letters."""
+    return " ".join(_WAYS[rng.integers(len(_WAYS))](text.split(), other.split(), rng))
+
+
+def _say_again(words: list[str], other: list[str], rng: np.random.Generator) -> list[str]:
+    at, times = rng.integers(len(words)), int(rng.integers(1, 4))
+    longer = words[: at + 1] + [words[at]] * times + words[at + 1 :]
+    return [longer, [words[at]] * (times + 1), words * 2][rng.integers(3)]
+
+
+def _join(words: list[str], other: list[str], rng: np.random.Generator) -> list[str]:
+    return words + other
+
+
+def _cut(words: list[str], other: list[str], rng: np.random.Generator) -> list[str]:
+    text = " ".join(words)
+    return text[: rng.integers(1, max(2, len(text)))].split()
+
+
+def _shuffle(words: list[str], other: list[str], rng: np.random.Generator) -> list[str]:
+    at = rng.integers(len(words))
+    return [*words[:at], "".join(rng.permutation(list(words[at]))), *words[at + 1 :]]
+
+
+_WAYS: tuple[Callable[..., list[str]], ...] = (_say_again, _join, _cut, _shuffle)
