@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo ladder test test-slow bench lint lock
+.PHONY: help install demo ladder study test test-slow bench lint lock
 
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -12,6 +12,8 @@ help:
 	@echo "make demo       the whole loop on a made-up shop: log, lake, model, lists, hints, evaluation"
 	@echo "make ladder     every model and baseline, trained and judged on one made-up shop, in data/ladder"
 	@echo "                (LADDER='--shop low_loyalty --models direct_il_sft', AIGQ_HOME=elsewhere: another)"
+	@echo "make study      IL-GRPO against GRPO from the ladder's models: three seeds, ablations, curves"
+	@echo "                (STUDY='--variants direct --seeds 1' for less)"
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that take longer than a minute each"
 	@echo "make bench      times of the sample warehouse beside its peers (PAGE_VIEWS=0.1 million; 0.1,0.3,1,3)"
@@ -28,6 +30,9 @@ demo: install
 
 ladder: install
 	@AIGQ_HOME=$${AIGQ_HOME:-data/ladder} python -m aigq.ladder $(LADDER)
+
+study: install
+	@AIGQ_HOME=$${AIGQ_HOME:-data/ladder} python -m training.il_grpo.study $(STUDY)
 
 test: install
 	@python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup --no-loadscope-reorder

@@ -17,14 +17,25 @@ _SESSIONS = "10000"
 _VERBOSE_DIRECT = ["--max-prompt-tokens", "448", "--batch-tokens", "4736"]
 _VERBOSE_THINK = ["--max-prompt-tokens", "480", "--batch-tokens", "5632"]
 _THINK = ["--variant", "think", "--base-model", "base_think"]
+_GRPO = {
+    "direct": ["--variant", "direct", "--base-model", "direct_il_sft"],
+    "think": ["--variant", "think", "--base-model", "think_il_sft"],
+}
 
-# Models of `aigq train sft`: the rows of the paper's tables, and what tells them apart.
+# The rows of the paper's tables, and what tells them apart.
 _MODELS = {
-    "direct_sft": ["--variant", "direct", "--objective", "sft", *_VERBOSE_DIRECT],
-    "direct_il_sft_verbose": ["--variant", "direct", "--prompt-style", "verbose", *_VERBOSE_DIRECT],
-    "direct_il_sft": ["--variant", "direct"],
-    "think_sft": [*_THINK, "--objective", "sft", *_VERBOSE_THINK],
-    "think_il_sft": _THINK,
+    "direct_sft": ["sft", "--variant", "direct", "--objective", "sft", *_VERBOSE_DIRECT],
+    "direct_il_sft_verbose": [
+        *("sft", "--variant", "direct", "--prompt-style", "verbose"),
+        *_VERBOSE_DIRECT,
+    ],
+    "direct_il_sft": ["sft", "--variant", "direct"],
+    "direct_grpo": ["grpo", *_GRPO["direct"], "--algorithm", "grpo"],
+    "direct_il_grpo": ["grpo", *_GRPO["direct"]],
+    "think_sft": ["sft", *_THINK, "--objective", "sft", *_VERBOSE_THINK],
+    "think_il_sft": ["sft", *_THINK],
+    "think_grpo": ["grpo", *_GRPO["think"], "--algorithm", "grpo"],
+    "think_il_grpo": ["grpo", *_GRPO["think"]],
 }
 
 
@@ -50,6 +61,10 @@ def main(shop: str, train_days: int | None, models: str) -> None:
     names = models.split(",")
     if unknown := [name for name in names if name not in _MODELS]:
         raise UserError(f"--models: no {unknown[0]!r} in the ladder, but {', '.join(_MODELS)}")
+    for name in names:
+        start = name.partition("_")[0] + "_il_sft"
+        if name.endswith("grpo") and start not in names:
+            raise UserError(f"--models: {name} starts from {start}, which is not among them")
     home = Home.from_environment()
     log = shop if train_days is None else f"{shop}, {train_days} days to train on"
     run_steps(home, "ladder", _steps(home, shop, train_days, names), log=log)
@@ -82,10 +97,12 @@ def _steps(home: Home, shop: str, train_days: int | None, names: list[str]) -> l
             ("Its judgement of all candidates", [teacher("alignments"), build]),
             ("Its reasons for what is left", [teacher("rationales")]),
         ]
+    if any(name.endswith("grpo") for name in names):
+        steps.append(train("ctr", "ctr"))
     judged = [part for name in ["ebr", *names] for part in ("--model", name)]
     return [
         *steps,
-        *(train(name, "sft", "--name", name, *_MODELS[name]) for name in names),
+        *(train(name, *_MODELS[name], "--name", name) for name in names),
         (
             "Evaluation on days that no model has seen",
             [["aigq", "evaluate", *judged, "--zero-shot", "base"]],

@@ -18,12 +18,13 @@ Commands = Sequence[list[str]]
 Step = tuple[str, Commands | Callable[[], Commands]]
 
 
-def run_steps(home: Home, mark: str, steps: Iterable[Step], *, log: str = "default") -> None:
+def run_steps(home: Home, mark: str, steps: Iterable[Step], *, log: str | None = "default") -> None:
     """Run the commands of each step (title, commands or what makes them when it is their turn),
     each printed as one would type it.
 
-    ``mark``: a file that tells the homes where these steps may run, and on which ``log``. Raises
-    :class:`UserError` for a home that holds another shop, and where a command fails.
+    ``mark``: a file that tells the homes where these steps may run, and on which ``log``; None goes
+    on with whichever is there. Raises :class:`UserError` for a home that holds another shop, or
+    none to go on with, and where a command fails.
     """
     _refuse_another_shop(home, mark, log)
     started = time.monotonic()
@@ -43,9 +44,13 @@ def unless_published(home: Home, name: str, command: list[str]) -> Commands:
     return [command]
 
 
-def _refuse_another_shop(home: Home, mark: str, log: str) -> None:
+def _refuse_another_shop(home: Home, mark: str, log: str | None) -> None:
     """A made-up shop must not be poured into a real one's lake, nor into another made-up one's."""
     path = home.root / f".{mark}"
+    if log is None:
+        if not path.exists():
+            raise UserError(f"{home.root} holds no {mark} to go on with: run make {mark} first")
+        return
     known = (path.read_text() or "default") if path.exists() else log
     if known != log:
         raise UserError(

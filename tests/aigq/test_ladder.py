@@ -39,7 +39,7 @@ def test_what_is_trained_is_judged(tmp_path):
     whole = commands(tmp_path)
     assert whole[-1][:2] == ["aigq", "evaluate"]
     judged = [b for a, b in zip(whole[-1], whole[-1][1:], strict=False) if a == "--model"]
-    trained = [c[c.index("--name") + 1] for c in whole if "sft" in c]
+    trained = [c[c.index("--name") + 1] for c in whole if c[2] in ("sft", "grpo")]
     assert judged == ["ebr", *trained] == ["ebr", *ladder._MODELS]
 
 
@@ -48,6 +48,8 @@ def test_direct_alone_needs_no_teacher(tmp_path):
     assert not any("--teacher" in c or "base_think" in c for c in part)
     with pytest.raises(UserError, match="no 'direkt' in the ladder, but direct_sft, "):
         ladder.main.main(["--models", "direkt"], standalone_mode=False)
+    with pytest.raises(UserError, match="think_grpo starts from think_il_sft, which is not among"):
+        ladder.main.main(["--models", "direct_sft,think_grpo"], standalone_mode=False)
 
 
 def test_models_that_are_there_are_not_trained_again(tmp_path):

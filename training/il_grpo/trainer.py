@@ -39,6 +39,8 @@ from training.il_grpo.tasks import Task
 # Slots whose rewards are logged one by one.
 _SLOTS_LOGGED = 10
 _QUANTILES = (0.1, 0.5, 0.9)
+# Rollouts at least, outside of training.
+_WRITTEN_AT_ONCE = 128
 
 
 class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
@@ -72,7 +74,8 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
 
     def write(self, tasks: Sequence[Task], count: int) -> list[list[int]]:
         """``count`` completions (token ids) of each of ``tasks``, task by task."""
-        at_once = max(1, self.args.generation_batch_size // self.accelerator.num_processes // count)
+        batch = self.args.generation_batch_size // self.accelerator.num_processes
+        at_once = max(1, max(batch, _WRITTEN_AT_ONCE) // count)
         found: list[list[int]] = []
         for start in range(0, len(tasks), at_once):
             prompts = [t.prompt for t in tasks[start : start + at_once] for _ in range(count)]
