@@ -39,7 +39,7 @@ def test_what_is_trained_is_judged(tmp_path):
     whole = commands(tmp_path)
     assert whole[-1][:2] == ["aigq", "evaluate"]
     judged = [b for a, b in zip(whole[-1], whole[-1][1:], strict=False) if a == "--model"]
-    trained = [c[c.index("--name") + 1] for c in whole if c[2] in ("sft", "grpo")]
+    trained = [c[c.index("--name") + 1] for c in whole if "--name" in c and {"sft", "grpo"} & {*c}]
     assert judged == ["ebr", *trained] == ["ebr", *ladder._MODELS]
 
 
