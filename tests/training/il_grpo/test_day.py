@@ -5,6 +5,7 @@ models and lake. The last test runs them all.
 """
 
 import json
+import shutil
 from datetime import date
 
 import pytest
@@ -282,3 +283,93 @@ def test_refusals(shop, steps, options, says):
 def test_one_at_a_time(shop, steps):
     with job.only_one(shop, POLICY):
         assert f"another `aigq train day` of {POLICY} is at work" in train_day(code=1)
+
+
+@pytest.fixture
+def whole_shop(home) -> Home:
+    """The hand-made shop with a policy that has seen day 9, a log of displayed hints on day 10, and
+    user-days of day 11."""
+
+    def fill(con) -> None:
+        con.execute(
+            "CREATE TABLE lake.samples.samples_ctr AS SELECT * EXCLUDE (split, labels, log_labels),"
+            " list_transform(labels, lambda q, i: {'query_text': q, 'position': i::INTEGER,"
+            " 'is_clicked': i = 1, 'rank_score': 0.5}) AS exposures"
+            " FROM lake.samples.samples_direct WHERE session_date = DATE '2026-03-10'"
+        )
+        con.execute(
+            "CREATE TABLE lake.samples.test_user_days AS"
+            " SELECT user_id || ':2026-03-11' AS instance_id, user_id,"
+            " DATE '2026-03-11' AS session_date,"
+            " TIMESTAMPTZ '2026-03-11 00:00:00+00' AS session_start_at, age_band, gender, region,"
+            " list_transform(behaviors, lambda b: struct_update(b, days_ago := b.days_ago + 1))"
+            " AS behaviors, [labels[2]] AS true_queries, is_replayed"
+            " FROM lake.samples.samples_direct WHERE session_date = DATE '2026-03-10'"
+        )
+        con.execute(
+            "CREATE VIEW lake.eval.test_instances AS SELECT instance_id, user_id, session_date,"
+            " 1 AS behaviors, false AS has_unseen_item, is_replayed"
+            " FROM lake.samples.test_user_days"
+        )
+        con.execute(
+            "CREATE VIEW lake.eval.test_true_queries AS SELECT instance_id,"
+            " unnest(true_queries) AS query_text, true AS is_searched, false AS is_hint_click,"
+            " false AS is_novel, 'head' AS band FROM lake.samples.test_user_days"
+        )
+        con.execute(
+            "CREATE TABLE lake.items.query_categories AS SELECT 'gift card' AS query_text,"
+            " 'c1' AS leaf_category_id, 'clicks' AS source"
+        )
+        con.execute("CREATE VIEW lake.eval.lists AS SELECT * FROM lake.eval.generated_lists")
+
+    warehouse.write(home, fill)
+    trained = models.resolve(home, "direct")
+    build = home.models / "build-policy"
+    shutil.copytree(trained.path, build)
+    manifest = {k: v for k, v in trained.manifest.items() if k not in ("name", "version")}
+    models.publish(home, POLICY, "0", build, manifest | {"job": "train grpo"})
+    return home
+
+
+@pytest.mark.torch
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_all_steps_as_they_are(whole_shop, rows_of):
+    gate = "--instances 12 --lists 1 --least-instances 12 --most-malformed 1 --most-fall 1"
+    tiny = "--steps 1 --prompts 2 --rollouts 2 --learning-rate 1e-7 --heldout-share 0"
+    lenient = "--max-malformed 1 --max-truncated 1 --max-flat 1"
+    once = [*gate.split(), "--engine", "transformers", "--", *tiny.split(), *lenient.split()]
+    assert "2026-03-10: promoted" in train_day(*once)
+    policy = models.resolve(whole_shop, POLICY).manifest
+    assert policy["train_end_at"] == "2026-03-11T00:00:00+00:00"
+    assert policy["base_model"] == f"{POLICY}@0"
+    assert policy["metrics"]["samples_read"] == 50, "those of day 10, which trains nothing else"
+    (ctr,) = models.versions(whole_shop, "ctr")[1:]
+    assert policy["ctr_model"] == ctr.reference
+    assert ctr.manifest["days_seen"] == ["2026-03-09", "2026-03-10"]
+    assert policy["gate"]["figures"]["query_hr@10"]["instances"] == 12
+    drawn = rows_of(whole_shop, "SELECT model, count(*) AS n FROM eval.list_draws GROUP BY ALL")
+    assert {row["model"]: row["n"] for row in drawn} == {POLICY: 12, f"{POLICY}-candidate": 12}
+    jobs_run = rows_of(whole_shop, "SELECT job, status FROM meta.runs ORDER BY started_at")
+    ours = [row["job"] for row in jobs_run if row["job"] not in ("train base", "train sft")]
+    assert ours == [
+        "train day",
+        "train ctr",
+        "train grpo",
+        "generate lists",
+        "generate lists",
+        "evaluate",
+    ]
+    assert {row["status"] for row in jobs_run} == {"succeeded"}
+    assert "nothing to do" in train_day(*once)
+    # What was trained on day 10 is not measured there.
+    with_day_10 = (
+        "INSERT INTO lake.samples.test_user_days SELECT * REPLACE ("
+        "session_date - 1 AS session_date, session_start_at - INTERVAL 1 DAY AS session_start_at)"
+        " FROM lake.samples.test_user_days"
+    )
+    warehouse.write(whole_shop, lambda con: con.execute(with_day_10))
+    leaking = ["evaluate", "--model", POLICY, "--days", "2026-03-10..2026-03-11"]
+    refused = CliRunner().invoke(main, leaking)
+    assert refused.exit_code == 1
+    assert "was trained on days until 2026-03-11T00:00:00+00:00" in refused.output
