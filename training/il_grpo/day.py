@@ -262,12 +262,12 @@ def train_candidate(home: Home, asked: Asked, policy: models.Model, day: date) -
     reward, last = ctr_of(home, day)
     if last < day:
         go_on = ["--continue-from", reward.reference, "--recipe", "daily", "--until", str(day)]
-        _aigq(home, ["train", "ctr", *go_on])
+        run_aigq(home, ["train", "ctr", *go_on])
         reward, _ = ctr_of(home, day)
     models_of = ["--name", asked.candidate_name, "--base-model", policy.reference]
     models_of += ["--ctr-model", reward.reference]
     how = ["--variant", asked.variant, "--recipe", asked.recipe, *models_of]
-    _aigq(home, ["train", "grpo", *how, "--days", Days.of(day).text, *asked.options])
+    run_aigq(home, ["train", "grpo", *how, "--days", Days.of(day).text, *asked.options])
 
 
 def ctr_of(home: Home, day: date) -> tuple[models.Model, date]:
@@ -296,12 +296,12 @@ def measure(
     of = ["--model", candidate.reference, "--model", policy.reference, "--days", days.text]
     of += ["--instances", str(rule.instances), "--lists", str(rule.lists)]
     of += ["--seed", str(rule.seed)]
-    _aigq(home, ["evaluate", *of, *(["--engine", asked.engine] if asked.engine else [])])
+    run_aigq(home, ["evaluate", *of, *(["--engine", asked.engine] if asked.engine else [])])
     figures, run_id = gate.read_figures(home, candidate, policy, days)
     return gate.record_verdict(candidate, policy, days, figures, run_id, rule)
 
 
-def _aigq(home: Home, arguments: Sequence[str]) -> None:
+def run_aigq(home: Home, arguments: Sequence[str]) -> None:
     """Rooms meet at the command line: training never imports inference."""
     click.secho(f"$ aigq {shlex.join(arguments)}", fg="cyan")
     call = [sys.executable, "-m", "aigq.cli", *arguments]

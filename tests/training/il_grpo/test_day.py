@@ -116,7 +116,7 @@ def shop(make_home, tmp_path, monkeypatch) -> Home:
 @pytest.fixture
 def steps(monkeypatch) -> Steps:
     steps = Steps()
-    monkeypatch.setattr(job, "_aigq", steps)
+    monkeypatch.setattr(job, "run_aigq", steps)
     return steps
 
 
