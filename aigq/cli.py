@@ -61,6 +61,7 @@ train = LazyGroup(
         "base": ("training.base.job:command", "A small language model on the shop's own text."),
         "sft": ("training.il_sft.job:command", "List SFT of a language model on the samples."),
         "grpo": ("training.il_grpo.job:command", "IL-GRPO: a list model rewarded slot by slot."),
+        "day": ("training.il_grpo.day:command", "One more day: CTR model, policy, gate."),
         "item_text": (
             "training.item_text.job:command",
             "A model that describes items in shoppers' words.",

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from aigq import jobs, models, warehouse
 from aigq.as_of import as_of_option
 from aigq.context import CONTEXT_KEY, PROMPT_STYLES, Context
+from aigq.days import EVERY_DAY, Days, days_option
 from aigq.settings import Home, UserError
 from inference.ebr import EbrLists
 from inference.engines import engine_option
@@ -54,6 +55,7 @@ _CHUNK_LISTS = 1024
     show_default=True,
     help="Test user-days: the first N by md5 of the instance id.",
 )
+@days_option("Only the test user-days of these shop days, YYYY-MM-DD. [default: all]")
 @click.option(
     "--lists",
     type=click.IntRange(min=1),
@@ -73,6 +75,7 @@ def command(
     model: str,
     zero_shot: bool,
     instances: int,
+    days: Days,
     lists: int,
     seed: int,
     engine: str,
@@ -88,6 +91,7 @@ def command(
         "model": writer.model.name,
         "model_version": writer.model.version,
         "instances": instances,
+        "days": days.text,
         "lists": lists,
         "seed": seed,
         "engine": engine,
@@ -95,7 +99,7 @@ def command(
         **asdict(writer.sampling),
     }
     with jobs.job(home, "generate lists", parameters, as_of=as_of) as run, writer:
-        generate_lists(run, writer, instances=instances, lists=lists, seed=seed)
+        generate_lists(run, writer, instances=instances, days=days, lists=lists, seed=seed)
 
 
 def open_lists(
@@ -115,10 +119,17 @@ def open_lists(
 
 
 def generate_lists(
-    run: jobs.Run, writer: ListModel | EbrLists, *, instances: int, lists: int, seed: int
+    run: jobs.Run,
+    writer: ListModel | EbrLists,
+    *,
+    instances: int,
+    days: Days,
+    lists: int,
+    seed: int,
 ) -> None:
-    """Generate and write what is missing of ``lists`` lists for each of ``instances``."""
-    chosen = _instances(run, instances)
+    """Generate and write what is missing of ``lists`` lists for each of ``instances`` of ``days``:
+    how many of their test user-days."""
+    chosen = _instances(run, instances, days)
     keys = {row["instance_id"]: sampling_key(writer, seed, row) for row in chosen}
     contexts_of = {row["instance_id"]: row["context_key"] for row in chosen}
     there = _drawn(run, writer, keys, contexts_of)
@@ -191,7 +202,7 @@ def list_seed(seed: int, instance_id: str, list_index: int) -> int | None:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _instances(run: jobs.Run, count: int) -> list[dict[str, Any]]:
+def _instances(run: jobs.Run, count: int, days: Days) -> list[dict[str, Any]]:
     con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
     try:
         if not warehouse.table_exists(con, "samples.test_user_days"):
@@ -200,7 +211,8 @@ def _instances(run: jobs.Run, count: int) -> list[dict[str, Any]]:
             con.execute(
                 "SELECT instance_id, age_band, gender, region, behaviors, is_replayed,"
                 f" {CONTEXT_KEY} AS context_key"
-                " FROM lake.samples.test_user_days ORDER BY md5(instance_id), instance_id LIMIT ?",
+                f" FROM lake.samples.test_user_days WHERE {days.condition}"
+                " ORDER BY md5(instance_id), instance_id LIMIT ?",
                 [count],
             )
             .to_arrow_table()
@@ -208,6 +220,8 @@ def _instances(run: jobs.Run, count: int) -> list[dict[str, Any]]:
         )
     finally:
         con.close()
+    if not rows and days != EVERY_DAY:
+        raise UserError(f"lake.samples.test_user_days has no row of the days {days.text}")
     if not rows:
         raise UserError(
             "lake.samples.test_user_days is empty: no day after the training days holds a search;"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, date
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +110,24 @@ def already_published(home: Home, name: str, workspace: Workspace) -> models.Mod
     return None
 
 
-def train_end(snapshot: "Snapshot", base: str | None = None) -> str:
+def train_end(snapshot: "Snapshot", base: str | None = None, *, last: date | None = None) -> str:
     """The end (ISO 8601, UTC) of the days that a model trained at ``snapshot`` has seen: of the
-    shop's training days there, or ``base``, its base model's, where that is later."""
+    shop's training days there, or of the day ``last`` where it was trained on days that were asked
+    for, or ``base``, its base model's, where that is later."""
+    if last is not None:
+        return max(end_of_day(snapshot, last), base or "")
     (shop,) = snapshot.rows("SELECT train_end_at FROM lake.meta.shop")
     return max(shop["train_end_at"].astimezone(UTC).isoformat(), base or "")
+
+
+def end_of_day(snapshot: "Snapshot", day: date) -> str:
+    """The end of a shop day (ISO 8601, UTC)."""
+    (row,) = snapshot.rows(
+        "SELECT timezone('UTC', timezone(shop_timezone, cast(? as timestamp) + interval 1 day))"
+        " AS ended FROM lake.meta.shop",
+        [day],
+    )
+    return row["ended"].isoformat() + "+00:00"
 
 
 class Snapshot:

@@ -1,12 +1,15 @@
 """Lists for the test user-days: what is missing, and only that, the same each time."""
 
 import json
+from datetime import date
 from itertools import groupby
 
 import pytest
 
-from aigq import warehouse
-from inference.eval_lists import list_seed
+from aigq import jobs, warehouse
+from aigq.days import EVERY_DAY, Days
+from aigq.settings import UserError
+from inference.eval_lists import _instances, list_seed
 
 pytestmark = pytest.mark.torch
 LISTS = "SELECT * EXCLUDE run_id FROM eval.generated_lists ORDER BY ALL"
@@ -115,6 +118,32 @@ def test_lists_of_a_context_that_changed_are_replaced(shop, aigq, rows_of):
         assert (row["sampling_key"] != old) == (row["instance_id"] == changed)
     assert not keys
     assert last_metrics(shop, rows_of)["lists"] == 2
+
+
+def test_instances_are_counted_within_the_days_asked_for(home):
+    def build(con):
+        con.execute("CREATE SCHEMA IF NOT EXISTS lake.samples")
+        con.execute(
+            "CREATE TABLE lake.samples.test_user_days AS SELECT 'u' || i AS instance_id,"
+            " DATE '2026-03-01' + (i % 3)::INTEGER AS session_date, 'f' AS gender,"
+            " NULL::VARCHAR AS age_band, NULL::VARCHAR AS region, true AS is_replayed,"
+            " [{'days_ago': 1, 'action': 'search', 'content_text': 'tent',"
+            " 'content_key': 'query:tent'}] AS behaviors FROM range(30) AS t (i)"
+        )
+
+    warehouse.write(home, build)
+
+    def instances(count, days):
+        with jobs.job(home, "test", {}) as run:
+            return {row["instance_id"] for row in _instances(run, count, days)}
+
+    of_day = instances(100, Days.of(date(2026, 3, 2)))
+    assert of_day == {f"u{i}" for i in range(1, 30, 3)}
+    few = instances(4, Days.of(date(2026, 3, 2)))
+    assert len(few) == 4 and few < of_day
+    assert len(instances(100, EVERY_DAY)) == 30
+    with pytest.raises(UserError, match=r"no row of the days 2026-04-01\.\."):
+        instances(1, Days(date(2026, 4, 1)))
 
 
 def test_lists_of_unknown_origin_are_replaced(shop, aigq, rows_of):

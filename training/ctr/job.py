@@ -10,7 +10,6 @@ position's. Deviation from the paper, which does not describe its CTR model: que
 are read as text, and position is a bias of the logit that scoring sets to 1.
 """
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -20,6 +19,7 @@ from pydantic import Field
 from aigq import jobs, models
 from aigq.as_of import as_of_option
 from aigq.context import PROFILE_FIELDS
+from aigq.days import EVERY_DAY, Days, parse_day, parse_days
 from aigq.settings import Home, Settings, UserError, recipe_path, settings_options
 
 MODEL = "ctr"
@@ -67,14 +67,6 @@ class CtrSettings(Settings):
     seed: int = Field(1, ge=0, description="Seed of weights, order and dropout.")
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Which days are asked for; None where the log decides."""
-
-    first: date | None = None
-    last: date | None = None
-
-
 @click.command("ctr")
 @click.option("--recipe", default="default", show_default=True, help="Recipe name or YAML file.")
 @click.option(
@@ -102,7 +94,7 @@ def command(
     """Train a CTR model on the hints that were displayed, and measure it on later days."""
     path = recipe_path("training/ctr", recipe)
     settings = CtrSettings.load(path, options)
-    asked = parse_days(days, until)
+    asked = asked_days(days, until)
     home = Home.from_environment()
     start = models.resolve(home, continue_from) if continue_from else None
     parameters = {
@@ -115,21 +107,13 @@ def command(
         train_ctr(run, settings, recipe=path.stem, asked=asked, start=start)
 
 
-def parse_days(days: str | None, until: str | None) -> Asked:
+def asked_days(days: str | None, until: str | None) -> Days:
     """The days that the options name. Raises :class:`UserError` for what is no day or no range."""
     if days and until:
         raise UserError("give --days or --until, not both")
-    texts = days.split("..") if days else [None, until]
-    if len(texts) != 2:
-        raise UserError(f"--days: expected A..B, for instance 2026-01-05..2026-02-03, got {days!r}")
-    try:
-        first, last = (date.fromisoformat(text) if text else None for text in texts)
-    except ValueError as error:
-        option = "--days" if days else "--until"
-        raise UserError(f"{option}: expected days as YYYY-MM-DD: {error}") from None
-    if first and last and first > last:
-        raise UserError(f"--days: {first} is after {last}")
-    return Asked(first, last)
+    if days:
+        return parse_days(days)
+    return Days(None, parse_day(until, "--until") if until else None)
 
 
 def train_ctr(
@@ -137,7 +121,7 @@ def train_ctr(
     settings: CtrSettings,
     *,
     recipe: str,
-    asked: Asked = Asked(),
+    asked: Days = EVERY_DAY,
     start: models.Model | None = None,
 ) -> None:
     """Read the days at the pinned snapshot, train, measure on later days, publish."""
@@ -146,7 +130,7 @@ def train_ctr(
     from training.ctr.data import Batches, logged_days, plan_epochs, read_exposures
     from training.ctr.trainer import train
     from training.export import finish_published, publish
-    from training.workspace import Snapshot, already_published, open_workspace
+    from training.workspace import Snapshot, already_published, end_of_day, open_workspace
 
     identity = {
         "settings": settings.model_dump(),
@@ -221,7 +205,7 @@ def days_seen(model: models.Model) -> list[date]:
     return [date.fromisoformat(day) for day in days]
 
 
-def choose_days(logged: dict[date, bool], asked: Asked, seen: list[date]) -> list[date]:
+def choose_days(logged: dict[date, bool], asked: Days, seen: list[date]) -> list[date]:
     """The days to train on, of those ``logged`` (with whether each is a training day).
 
     By default all training days; where ``seen`` days are gone on from, the next one. Raises
@@ -235,7 +219,7 @@ def choose_days(logged: dict[date, bool], asked: Asked, seen: list[date]) -> lis
         )
     if asked.last and seen and asked.last <= seen[-1]:
         raise UserError(f"the model has seen days up to {seen[-1]}, so {asked.last} already")
-    if asked == Asked():
+    if asked == EVERY_DAY:
         chosen = candidates[:1] if seen else [day for day in candidates if logged[day]]
     else:
         first, last = asked.first or date.min, asked.last or date.max
@@ -297,13 +281,3 @@ def start_from_rates(network: Any, data: Any) -> None:
     with torch.no_grad():
         network.position.weight[:, 0] = odds - odds[1]
         network.judge[-1].bias.fill_(odds[1])
-
-
-def end_of_day(snapshot: Any, day: date) -> str:
-    """The end of a shop day (ISO 8601, UTC)."""
-    (row,) = snapshot.rows(
-        "SELECT timezone('UTC', timezone(shop_timezone, cast(? as timestamp) + interval 1 day))"
-        " AS ended FROM lake.meta.shop",
-        [day],
-    )
-    return row["ended"].isoformat() + "+00:00"

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from aigq import warehouse
 from aigq.context import CONTEXT_KEY
+from aigq.days import EVERY_DAY, Days
 from aigq.lists import merge_lists
 from aigq.settings import UserError
 from training.evaluate.metrics import MAX_CANDIDATES, Drawn
@@ -47,9 +48,9 @@ class Lists:
         return max((len(of.lengths) for of in self.drawn.values()), default=0)
 
 
-def load_instances(con, count: int) -> tuple[list[Instance], bool]:
-    """The first ``count`` test user-days by md5 of their id: a fixed, arbitrary sample; and whether
-    the shop's requests are replayed.
+def load_instances(con, count: int, days: Days = EVERY_DAY) -> tuple[list[Instance], bool]:
+    """The first ``count`` test user-days (of ``days``) by md5 of their id: a fixed, arbitrary
+    sample; and whether the shop's requests are replayed.
 
     Raises :class:`UserError` where there are none.
     """
@@ -57,9 +58,10 @@ def load_instances(con, count: int) -> tuple[list[Instance], bool]:
         if not warehouse.table_exists(con, table):
             raise UserError(f"the lake has no {table}: run `dbt build` first")
     rows = con.execute(
-        """
+        f"""
         WITH chosen AS (
-            SELECT * FROM lake.eval.test_instances ORDER BY md5(instance_id), instance_id LIMIT ?
+            SELECT * FROM lake.eval.test_instances WHERE {days.condition}
+            ORDER BY md5(instance_id), instance_id LIMIT ?
         )
         SELECT
             chosen.instance_id,

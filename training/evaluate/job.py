@@ -8,6 +8,7 @@ of any two), and a report as JSON and markdown. Metrics are defined in ``metrics
     aigq evaluate --model direct                    # the newest direct model, 1,000 user-days
     aigq evaluate --model direct_sft --model direct_il_sft --model ebr --zero-shot base
     aigq evaluate --compare direct_il_sft direct_sft --compare direct_il_sft co_click
+    aigq evaluate --model direct --days 2026-02-04..2026-02-04    # one shop day's user-days
     aigq evaluate --as-of RUN                       # an old state: the report only, no eval tables
 """
 
@@ -20,6 +21,7 @@ import click
 
 from aigq import jobs, models, warehouse
 from aigq.as_of import as_of_option, find_snapshot
+from aigq.days import EVERY_DAY, Days, days_option
 from aigq.settings import Home, UserError
 from training.evaluate import paper, report
 from training.evaluate.data import Judged
@@ -69,6 +71,7 @@ BASELINES = ("popularity", "co_click", "own_recent", "co_click_own")
     show_default=True,
     help="Test user-days: the first N by md5 of the instance id.",
 )
+@days_option("Only the test user-days of these shop days, YYYY-MM-DD. [default: all]")
 @click.option(
     "--lists",
     type=click.IntRange(min=1),
@@ -85,6 +88,7 @@ def command(
     pairs: tuple[tuple[str, str], ...],
     rows: tuple[str, ...],
     instances: int,
+    days: Days,
     lists: int,
     engine: str | None,
     as_of: str | None,
@@ -101,12 +105,13 @@ def command(
     chosen = _judged(found | asked)
     of_row = _rows(rows, found, asked, chosen)
     shown = [tuple(_find(name, chosen) for name in pair) for pair in pairs]
-    passed_on = [("--instances", instances), ("--lists", lists), ("--seed", seed)]
+    passed_on = [("--instances", instances), ("--days", days.text), ("--lists", lists)]
+    passed_on += [("--seed", seed)]
     passed_on += [("--engine", engine), ("--as-of", as_of)]
     options = [
         text for name, value in passed_on if value is not None for text in (name, str(value))
     ]
-    _require_unseen_days(home, [*found.values(), *asked.values()], as_of)
+    _require_unseen_days(home, [*found.values(), *asked.values()], days, as_of)
     for model in dict.fromkeys(found.values()):
         _have_lists_generated(home, model.reference, options)
     for model in asked.values():
@@ -115,6 +120,7 @@ def command(
         "models": [str(judged) for judged in dict.fromkeys(chosen.values())],
         "zero_shot": [str(chosen[name]) for name in asked],
         "instances": instances,
+        "days": days.text,
         "lists": lists,
         "seed": seed,
     }
@@ -122,7 +128,14 @@ def command(
         judged = [Judged(name, "sql") for name in BASELINES]
         judged += dict.fromkeys(chosen.values())
         result = evaluate(
-            run, judged, instances=instances, lists=lists, seed=seed, rows=of_row, asked=shown
+            run,
+            judged,
+            instances=instances,
+            days=days,
+            lists=lists,
+            seed=seed,
+            rows=of_row,
+            asked=shown,
         )
         if not run.is_as_of:  # The eval tables are about the present.
             store(run, result)
@@ -174,15 +187,19 @@ def _rows(
     return by_manifest | by_name | by_option
 
 
-def _require_unseen_days(home: Home, found: list[models.Model], as_of: str | None) -> None:
-    """Refuse to measure a model on days that it was trained on."""
+def _require_unseen_days(
+    home: Home, found: list[models.Model], days: Days, as_of: str | None
+) -> None:
+    """Refuse to measure a model on days that it was trained on, and days without a user-day."""
     con = warehouse.connect(home, read_only=True, snapshot=int(as_of) if as_of else None)
     try:
         if not warehouse.table_exists(con, "samples.test_user_days"):
             raise UserError("the lake has no samples.test_user_days: run `dbt build` first")
         (first,) = con.execute(
-            "SELECT min(session_start_at) FROM lake.samples.test_user_days"
+            f"SELECT min(session_start_at) FROM lake.samples.test_user_days WHERE {days.condition}"
         ).fetchone()
+        if first is None and days != EVERY_DAY:
+            raise UserError(f"--days: no test user-day in {days.text}; {_known_days(con)}")
     finally:
         con.close()
     for model in found:
@@ -193,6 +210,13 @@ def _require_unseen_days(home: Home, found: list[models.Model], as_of: str | Non
                 f" user-days begin at {first.astimezone(UTC).isoformat()}: build with the --vars it"
                 " was trained with, or train it anew"
             )
+
+
+def _known_days(con) -> str:
+    first, last = con.execute(
+        "SELECT min(session_date), max(session_date) FROM lake.samples.test_user_days"
+    ).fetchone()
+    return f"there are days {first} to {last}" if first else "there are none at all"
 
 
 def _have_lists_generated(home: Home, reference: str, options: list[str]) -> None:

@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from aigq import embeddings, jobs, warehouse
+from aigq.days import EVERY_DAY, Days
 from aigq.neighbors import nearest, store_neighbors
 from training.evaluate import data, metrics
 from training.evaluate.bootstrap import UserBootstrap
@@ -21,10 +22,11 @@ def evaluate(
     instances: int,
     lists: int,
     seed: int,
+    days: Days = EVERY_DAY,
     rows: Mapping[str, Judged] | None = None,
     asked: Sequence[tuple[Judged, Judged]] = (),
 ) -> Result:
-    """Measure each of ``judged`` on the first ``instances`` test user-days.
+    """Measure each of ``judged`` on the first ``instances`` test user-days of ``days``.
 
     Instances, baselines and categories are read as of the run's snapshot; the models' lists, which
     may have been generated long after it, as of the run's beginning.
@@ -32,7 +34,7 @@ def evaluate(
     con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
     lists_con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_begun)
     try:
-        chosen, is_replayed = data.load_instances(con, instances)
+        chosen, is_replayed = data.load_instances(con, instances, days)
         true_queries = data.load_true_queries(con)
         contexts = data.load_contexts(con, [i.instance_id for i in chosen])
         found = {

@@ -181,14 +181,15 @@ def prepare(home: Home, version: int, start: Start, settings: GrpoSettings) -> P
     from aigq import ctr
     from aigq.spans import TokenBytes
     from training.il_grpo.scoring import Scorer
-    from training.il_grpo.tasks import read_tasks
+    from training.il_grpo.tasks import last_day, read_tasks
     from training.workspace import Snapshot, train_end
 
     model, tokenizer, dtype = load_base(start.base, settings.weights_dtype)
     with Snapshot(home, version) as snapshot:
         tasks = read_tasks(snapshot, tokenizer, start.form, settings)
         seen = [start.base.train_end_at, start.ctr.manifest.get("train_end_at")]
-        seen_until = train_end(snapshot, max(filter(None, seen), default=None))
+        last = last_day(snapshot, settings)
+        seen_until = train_end(snapshot, max(filter(None, seen), default=None), last=last)
     scorer = Scorer(ctr.load(home, start.ctr.reference), TokenBytes(tokenizer), settings)
     return Prepared(model, tokenizer, dtype, tasks, scorer, seen_until)
 

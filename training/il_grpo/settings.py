@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from aigq.days import Days, parse_days
 from aigq.settings import Settings
 from training.il_grpo.loss import Bounds
 from training.settings import MODEL_NAME
@@ -56,7 +57,12 @@ class GrpoSettings(Settings):
     )
 
     # Samples.
-    max_samples: int = Field(20_000, ge=1, description="Samples drawn from the training split.")
+    days: str | None = Field(
+        None,
+        description="Shop days to train on, A..B, both included, whatever their split."
+        " [default: the training split]",
+    )
+    max_samples: int = Field(20_000, ge=1, description="Samples drawn from these at most.")
     day_start_share: float = Field(
         0.5, ge=0, le=1, description="Share of contexts without behaviours of the same day."
     )
@@ -157,6 +163,7 @@ class GrpoSettings(Settings):
             raise ValueError("weights_dtype bfloat16 rounds updates away: set lora_rank as well")
         if self.filter_every is not None and not self.filter:
             raise ValueError("filter_every is set, but filter is not")
+        _ = self.asked_days
         return self
 
     @property
@@ -168,6 +175,11 @@ class GrpoSettings(Settings):
     def base(self) -> str:
         """The policy to start from."""
         return self.base_model or self.variant
+
+    @property
+    def asked_days(self) -> Days | None:
+        """The days to train on; None: the training split's."""
+        return None if self.days is None else parse_days(self.days)
 
     @property
     def bounds(self) -> Bounds:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,18 @@ class PromptFormat:
 def read_tasks(
     snapshot: Snapshot, tokenizer: Any, form: PromptFormat, settings: GrpoSettings
 ) -> Tasks:
-    """The training split's samples as tasks, in an order that depends on the seed only.
+    """The samples of the training split, or of the days asked for, as tasks; their order depends on
+    the seed only.
 
     Contexts are cut to the start of their day, and users held out, as ``aigq train sft`` does.
     Raises :class:`UserError` where no task is left, and for what that job refuses.
     """
     rows, left_out = read_rows(
-        snapshot, settings.variant, limit=settings.max_samples, seed=settings.seed
+        snapshot,
+        settings.variant,
+        limit=settings.max_samples,
+        seed=settings.seed,
+        days=settings.asked_days,
     )
     counts: Counter[str] = Counter(samples_read=len(rows), **left_out)
     rng = np.random.default_rng([settings.seed, 2])
@@ -92,6 +98,17 @@ def read_tasks(
             f" reference); a rollout batch takes {settings.prompts}"
         )
     return Tasks(train, heldout[: settings.heldout_prompts], dict(counts))
+
+
+def last_day(snapshot: Snapshot, settings: GrpoSettings) -> date | None:
+    """The newest of the days asked for that has samples; None where none were asked for."""
+    if settings.asked_days is None:
+        return None
+    (row,) = snapshot.rows(
+        f"SELECT max(session_date) AS last FROM lake.samples.samples_{settings.variant}"
+        f" WHERE {settings.asked_days.condition}"
+    )
+    return row["last"]
 
 
 def _reference(

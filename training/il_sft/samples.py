@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from aigq.context import Context, encode_text, fit_prompts, prompt_tokens
+from aigq.days import Days
 from aigq.lists import is_listable, render_list
 from aigq.settings import UserError
 from aigq.think import BEHAVIORS_KEY, render_think
@@ -66,7 +67,7 @@ select
     substr(md5(user_id), 1, 8) as user_hash
 from lake.{table}
 {join}
-where split = 'train'
+where {chosen}
 order by md5(session_id || ?), session_id
 limit ?
 """
@@ -78,22 +79,22 @@ _THINK = {
 }
 _COUNTS = """
 select
-    count(*) filter (where split = 'train') as train_rows,
-    count(*) filter (where split = 'train' and len(coalesce(labels, [])) = 0) as empty_rows,
+    count(*) filter (where {chosen}) as train_rows,
+    count(*) filter (where {chosen} and len(coalesce(labels, [])) = 0) as empty_rows,
     min(session_id) filter (
         where split = 'train' and session_start_at >= train_end_at
     ) as session_after_training
 from lake.{table}, (select train_end_at from lake.meta.shop)
 """
-_UNEXPLAINED = f"""
-{_INTERESTS}
+_UNEXPLAINED = """
+{before}
 select
     count(*) filter (where not is_explained) as samples_without_rationales,
     count(*) filter (where is_explained) as samples_with_outdated_rationales
 from (
     select session_id in (select session_id from lake.think.rationales) as is_explained
     from lake.samples.samples_think
-    where split = 'train' and session_id not in (select session_id from interests)
+    where {chosen} and session_id not in (select session_id from interests)
 )
 """
 
@@ -108,19 +109,27 @@ class Samples:
 
 
 def read_rows(
-    snapshot: Snapshot, variant: str, *, objective: str = "il_sft", limit: int, seed: int
+    snapshot: Snapshot,
+    variant: str,
+    *,
+    objective: str = "il_sft",
+    limit: int,
+    seed: int,
+    days: Days | None = None,
 ) -> tuple[list[dict], dict[str, int]]:
-    """At most ``limit`` samples of the training split, in an order that depends on the seed only,
-    and what there is to say about those not read.
+    """At most ``limit`` samples of the training split, or of ``days`` whatever their split, in an
+    order that depends on the seed only, and what there is to say about those not read.
 
     ``labels`` are in the order of the objective. Think takes whole sessions with rationales and no
     others. Raises :class:`UserError` for what would train a degenerate model: no rows, rows of the
     test days, rows without a label, no rationales.
     """
     table = f"samples.samples_{variant}"
-    counts = snapshot.rows(_COUNTS.format(table=table))[0]
+    chosen = days.condition if days else "split = 'train'"
+    counts = snapshot.rows(_COUNTS.format(table=table, chosen=chosen))[0]
     if not counts["train_rows"]:
-        raise UserError(f"{table} has no row with split 'train': nothing to train on")
+        wanted = f"of the days {days.text}" if days else "with split 'train'"
+        raise UserError(f"{table} has no row {wanted}: nothing to train on")
     if counts["empty_rows"]:
         raise UserError(
             f"{counts['empty_rows']} training rows of {table} have no label; every sample must have"
@@ -131,7 +140,9 @@ def read_rows(
             f"{table}: session {counts['session_after_training']} has split 'train' but starts"
             " after the end of the training days (meta.shop.train_end_at)"
         )
-    unexplained = snapshot.rows(_UNEXPLAINED)[0] if variant == "think" else {}
+    unexplained = {}
+    if variant == "think":
+        (unexplained,) = snapshot.rows(_UNEXPLAINED.format(before=_INTERESTS, chosen=chosen))
     if sum(unexplained.values()) == counts["train_rows"]:
         outdated = unexplained["samples_with_outdated_rationales"]
         raise UserError(
@@ -142,6 +153,7 @@ def read_rows(
     query = _SAMPLES.format(
         **(_THINK if variant == "think" else _DIRECT),
         table=table,
+        chosen=chosen,
         labels="labels" if objective == "il_sft" else "log_labels",
     )
     rows = snapshot.rows(query, [str(seed), limit])

@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 
 from aigq import ctr, models, warehouse
 from aigq.context import Context
+from aigq.days import Days
 from aigq.settings import UserError
-from training.ctr.job import Asked, choose_days, parse_days
+from training.ctr.job import asked_days, choose_days
 
 pytestmark = pytest.mark.torch
 
@@ -155,14 +156,14 @@ def test_only_a_ctr_model_can_be_gone_on_from(ctr_home, run_job):
 @pytest.mark.parametrize(
     ("days", "until", "asked"),
     [
-        (None, None, Asked()),
-        ("2026-03-01..2026-03-04", None, Asked(day(1), day(4))),
-        ("2026-03-02..", None, Asked(day(2), None)),
-        (None, "2026-03-04", Asked(None, day(4))),
+        (None, None, Days()),
+        ("2026-03-01..2026-03-04", None, Days(day(1), day(4))),
+        ("2026-03-02..", None, Days(day(2), None)),
+        (None, "2026-03-04", Days(None, day(4))),
     ],
 )
 def test_days_as_they_are_asked_for(days, until, asked):
-    assert parse_days(days, until) == asked
+    assert asked_days(days, until) == asked
 
 
 @pytest.mark.parametrize(
@@ -177,17 +178,17 @@ def test_days_as_they_are_asked_for(days, until, asked):
 )
 def test_days_that_are_none(days, until, says):
     with pytest.raises(UserError, match=says):
-        parse_days(days, until)
+        asked_days(days, until)
 
 
 @pytest.mark.parametrize(
     ("asked", "seen", "first", "last"),
     [
-        (Asked(), [], 1, 8),
-        (Asked(None, day(9)), [], 1, 9),
-        (Asked(day(3), day(5)), [], 3, 5),
-        (Asked(), [day(8)], 9, 9),
-        (Asked(None, day(10)), [day(8)], 9, 10),
+        (Days(), [], 1, 8),
+        (Days(None, day(9)), [], 1, 9),
+        (Days(day(3), day(5)), [], 3, 5),
+        (Days(), [day(8)], 9, 9),
+        (Days(None, day(10)), [day(8)], 9, 10),
     ],
 )
 def test_days_that_are_chosen(asked, seen, first, last):
@@ -197,9 +198,9 @@ def test_days_that_are_chosen(asked, seen, first, last):
 @pytest.mark.parametrize(
     ("asked", "seen", "says"),
     [
-        (Asked(day(8), day(9)), [day(8)], "goes on from the day after, not from 2026-03-08"),
-        (Asked(None, day(7)), [day(8)], "2026-03-07 already"),
-        (Asked(day(20), None), [], "the log has days 2026-03-01 to 2026-03-10"),
+        (Days(day(8), day(9)), [day(8)], "goes on from the day after, not from 2026-03-08"),
+        (Days(None, day(7)), [day(8)], "2026-03-07 already"),
+        (Days(day(20), None), [], "the log has days 2026-03-01 to 2026-03-10"),
     ],
 )
 def test_days_that_are_refused(asked, seen, says):

@@ -26,6 +26,7 @@ def shop(home, monkeypatch):
             SELECT
                 'u' || i || ':2026-03-05' AS instance_id,
                 'u' || i AS user_id,
+                DATE '2026-03-05' AS session_date,
                 TIMESTAMPTZ '2026-03-05 00:00:00+00' AS session_start_at,
                 ['rare ' || i] AS true_queries,
                 NULL::VARCHAR AS age_band, NULL::VARCHAR AS gender, 'north' AS region,
@@ -40,7 +41,9 @@ def shop(home, monkeypatch):
         con.execute(
             """
             CREATE VIEW lake.eval.test_instances AS
-            SELECT instance_id, user_id, 1 AS behaviors, false AS has_unseen_item, is_replayed
+            SELECT
+                instance_id, user_id, session_date, 1 AS behaviors, false AS has_unseen_item,
+                is_replayed
             FROM lake.samples.test_user_days
             """
         )
@@ -250,6 +253,45 @@ def test_a_model_is_not_measured_on_days_it_has_seen(shop, end, is_refused):
     assert ("was trained on days until 2026-03-05T00:00:01+00:00" in page) == is_refused
 
 
+def add_a_later_day(home) -> None:
+    """Users u0 and u1 come again the day after."""
+    later = (
+        "INSERT INTO lake.samples.test_user_days SELECT * REPLACE (user_id || ':2026-03-06' AS"
+        " instance_id, session_date + 1 AS session_date, session_start_at + INTERVAL 1 DAY AS"
+        " session_start_at) FROM lake.samples.test_user_days WHERE user_id < 'u2'"
+    )
+    warehouse.write(home, lambda con: con.execute(later))
+
+
+def test_one_day_s_user_days(shop, monkeypatch):
+    calls = []
+    monkeypatch.setattr(job, "_have_lists_generated", lambda *call: calls.append(call[2]))
+    add_a_later_day(shop)
+    # It has seen the first of the test days, but not the one asked for.
+    publish(shop, "late", "v1", train_end_at="2026-03-06T00:00:00+00:00")
+    write_lists(shop, "late", "v1", "rare 0")
+    day = ("--days", "2026-03-06..2026-03-06", "--instances", "100")
+    page = evaluate("late", options=day)
+    assert "2 test user-days" in page
+    assert calls == [["--instances", "100", "--days", day[1], "--lists", "1", "--seed", "0"]]
+    (path,) = shop.reports.glob("evaluate-*.json")
+    found = json.loads(path.read_text())
+    assert found["parameters"]["days"] == day[1]
+    (row,) = (
+        row
+        for row in found["metrics"]
+        if (row["model"], row["metric"], row["k"], row["slice"]) == ("late", "query_hr", 1, "all")
+    )
+    assert (row["value"], row["instances"]) == (0.5, 2), "u0 finds it, u1 does not"
+
+
+@pytest.mark.parametrize("days", [(), ("--days", "2026-03-05..2026-03-06"), ("--days", "..")])
+def test_the_first_of_the_days_asked_for_must_be_unseen(shop, days):
+    add_a_later_day(shop)
+    publish(shop, "direct", VERSIONS[1], train_end_at="2026-03-06T00:00:00+00:00")
+    assert "the test user-days begin at 2026-03-05" in evaluate(options=days, code=1)
+
+
 def test_two_models_are_compared(shop):
     for name in ("one", "other"):
         publish(shop, name, "v1")
@@ -302,6 +344,10 @@ def test_lists_of_another_context_are_not_measured(shop):
         (("--row", "think_sft=nobody"), "'nobody' is not evaluated; there are: direct"),
         (("--compare", "direct", "nobody"), "no model 'nobody'"),
         (("--zero-shot", "nobody"), "no model 'nobody'"),
+        (
+            ("--days", "2026-04-01.."),
+            "no test user-day in 2026-04-01..; there are days 2026-03-05 to 2026-03-05",
+        ),
     ],
 )
 def test_refusals(shop, options, message):

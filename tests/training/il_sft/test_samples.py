@@ -1,14 +1,19 @@
 """From sample rows to training examples, and what is refused."""
 
+from datetime import date
+
 import pytest
 
 from aigq import warehouse
+from aigq.days import parse_days
 from aigq.settings import UserError
 from aigq.think import BEHAVIORS_KEY
 from training.base.tokenizer import train_tokenizer
+from training.il_grpo.settings import GrpoSettings
+from training.il_grpo.tasks import last_day
 from training.il_sft.samples import make_samples, read_rows
 from training.il_sft.settings import SftSettings
-from training.workspace import Snapshot
+from training.workspace import Snapshot, train_end
 
 
 @pytest.fixture(scope="module")
@@ -299,3 +304,45 @@ def test_degenerate_samples_are_refused(own_home, change, message):
     warehouse.write(own_home, lambda con: con.execute(change))
     with pytest.raises(UserError, match=message):
         read(own_home)
+
+
+@pytest.mark.parametrize(
+    ("days", "last", "rows"),
+    [("2026-03-08..2026-03-10", 10, 100), ("2026-03-10..", 10, 50), ("..2026-03-09", 8, 100)],
+)
+def test_days_count_whatever_their_split(shop_home, days, last, rows):
+    """Days 7 and 8 are of the training split, day 10 of the test split; day 9 has no sample."""
+    con = warehouse.connect(shop_home, read_only=True)
+    newest = warehouse.current_snapshot(con)
+    con.close()
+    with Snapshot(shop_home, newest) as snapshot:
+        found, _ = read_rows(snapshot, "direct", limit=1000, seed=1, days=parse_days(days))
+        settings = GrpoSettings.load(None, {"days": days})
+        day = last_day(snapshot, settings)
+        assert day == date(2026, 3, last)
+        end = f"2026-03-{last + 1:02}T00:00:00+00:00"
+        assert train_end(snapshot, last=day) == end
+        # What its base model or the CTR model has seen, it has seen too.
+        assert train_end(snapshot, "2026-03-20T00:00:00+00:00", last=day)[:10] == "2026-03-20"
+        assert train_end(snapshot)[:10] == "2026-03-10", "the training split's, where none is named"
+        assert last_day(snapshot, GrpoSettings()) is None
+    assert len(found) == rows
+    numbers = {int(row["session_id"].split("-")[1]) for row in found}
+    asked = parse_days(days)
+    first, end = asked.first or date.min, asked.last or date.max
+    assert numbers == {n for n in (7, 8, 10) if first <= date(2026, 3, n) <= end}
+
+
+@pytest.mark.parametrize(
+    ("variant", "days", "says"),
+    [
+        ("direct", "2026-03-09..2026-03-09", "has no row of the days 2026-03-09..2026-03-09"),
+        ("think", "2026-03-10..", "think.rationales has none for the 50 training rows"),
+    ],
+)
+def test_days_with_nothing_to_train_on(shop_home, variant, days, says):
+    con = warehouse.connect(shop_home, read_only=True)
+    newest = warehouse.current_snapshot(con)
+    con.close()
+    with Snapshot(shop_home, newest) as snapshot, pytest.raises(UserError, match=says):
+        read_rows(snapshot, variant, limit=1000, seed=1, days=parse_days(days))
