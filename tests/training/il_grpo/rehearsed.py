@@ -1,0 +1,77 @@
+"""Train on rollouts that are known beforehand, in as many processes as there are:
+
+    accelerate launch --multi_gpu --num_processes 2 rehearsed.py FOLDER
+
+FOLDER holds a model with its tokenizer and ``given.pickle``: settings, tasks, the rollouts of each
+task, the batches, and the CTR model. Writes ``log-PROCESSES.json`` and the gradient of the last
+update, ``gradient-PROCESSES.pt``.
+"""
+
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
+from aigq.spans import TokenBytes
+from training import distributed
+from training.il_grpo.scoring import Scorer
+from training.il_grpo.trainer import ListGrpoTrainer, arguments
+
+
+class Likeness:
+    """A CTR model that clicks on long queries."""
+
+    def score(self, contexts, queries):
+        return [[len(query) / 100 for query in of] for of in queries]
+
+
+class Rehearsed(ListGrpoTrainer):
+    rollouts: dict[tuple[int, ...], list[list[int]]]
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations):
+        places: dict[tuple[int, ...], int] = {}
+        found = []
+        for prompt in map(tuple, prompt_ids):
+            place = places[prompt] = places.get(prompt, -1) + 1
+            found.append(self.rollouts[prompt][place % len(self.rollouts[prompt])])
+        return found, None
+
+
+class LastGradient(TrainerCallback):
+    def __init__(self, path: Path):
+        self._path = path
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        gradients = {
+            name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters()
+        }
+        if distributed.rank() == 0:
+            torch.save(gradients, self._path)
+
+
+def main(folder: Path) -> None:
+    given = pickle.loads((folder / "given.pickle").read_bytes())
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    processes = distributed.world_size()
+    how = given["settings"]
+    trainer = Rehearsed(
+        model=AutoModelForCausalLM.from_pretrained(folder),
+        tasks=given["tasks"],
+        order=given["order"],
+        scorer=Scorer(Likeness(), TokenBytes(tokenizer), how),
+        how=how,
+        args=arguments(how, folder / f"work-{processes}", max_new_tokens=12, bf16=False),
+        processing_class=tokenizer,
+        callbacks=[LastGradient(folder / f"gradient-{processes}.pt")],
+    )
+    trainer.rollouts = given["rollouts"]
+    trainer.train()
+    if distributed.rank() == 0:
+        (folder / f"log-{processes}.json").write_text(json.dumps(trainer.state.log_history))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
