@@ -5,7 +5,7 @@
 Rollouts of the first prompts are written once, by the policy; then plain ``trl.GRPOTrainer`` and
 ours take turns at training on them, from the same weights, with the same rewards: ours as it is,
 TRL with one reward function for each of their terms. Writing rollouts costs both the same and is
-left out. ``trl, completions only``: TRL with our way of computing log-probs on CPUs, which leaves the
+left out. ``trl, completions only``: TRL with our way of computing log-probs on CPUs, leaving the
 rest of the difference.
 """
 
