@@ -31,9 +31,9 @@ def mean_rewards(trainer: ListGrpoTrainer, tasks: Sequence[Task], rollouts: int)
     own = [tasks[i] for i in mine]
     found: list[float] = []
     if own:
-        completions = trainer.write(own, rollouts)
-        scored = trainer.scorer.score([t for t in own for _ in range(rollouts)], completions)
-        query = scored.query
+        query = trainer.scorer.query_rewards(
+            [task for task in own for _ in range(rollouts)], trainer.write(own, rollouts)
+        )
         per_rollout = query.nansum(1) / (~query.isnan()).sum(1).clamp(min=1)
         found = per_rollout.view(len(own), rollouts).mean(1).tolist()
     if world > 1:

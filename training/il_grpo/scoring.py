@@ -56,23 +56,17 @@ class Scorer:
         self._settings = settings
         self._vectors: dict[str, np.ndarray] = {}
 
+    def query_rewards(
+        self, tasks: Sequence[Task], completions: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """R_q alone, (B, K): without embeddings, which cost most of :meth:`score`."""
+        return self._slots(tasks, self._read_all(tasks, completions))[1]
+
     def score(self, tasks: Sequence[Task], completions: Sequence[Sequence[int]]) -> Scored:
         """Rewards of ``completions`` (token ids, one for each of ``tasks``)."""
-        read = [self._read(task, ids) for task, ids in zip(tasks, completions, strict=True)]
+        read = self._read_all(tasks, completions)
         queries = [spans.queries for spans in read]
-        slots = max(1, *map(len, queries))
-        by_slot = torch.full((len(tasks), slots, 3), torch.nan)
-        for row, values in enumerate(self._by_slot(tasks, queries)):
-            if values:
-                by_slot[row, : len(values)] = torch.tensor(values)
-        weights = torch.tensor(
-            [
-                self._settings.weight_ctr,
-                self._settings.weight_rouge,
-                self._settings.weight_length,
-            ]
-        )
-        weighted = by_slot * weights
+        by_slot, query, weighted = self._slots(tasks, read)
         vectors = self._embedded(queries)
         rendered = [self._tokens.read(ids).text for ids in completions]
         form = torch.tensor(
@@ -88,19 +82,37 @@ class Scorer:
             ]
         )
         trigger = self._triggers(tasks, rendered, read)
-        clip = self._settings.reward_clip
         terms = [*weighted.nansum(1).unbind(1), form, -repeats]
         terms.append(torch.zeros(len(tasks)) if trigger is None else trigger)
         return Scored(
-            query=weighted.sum(2).clamp(-clip, clip),
-            sequence=(form - repeats).clamp(-clip, clip),
-            trigger=None if trigger is None else trigger.clamp(-clip, clip),
+            query=query,
+            sequence=self._clipped(form - repeats),
+            trigger=None if trigger is None else self._clipped(trigger),
             spans=_padded([spans.spans for spans in read]),
             terms=torch.stack(terms, dim=1),
             by_slot=by_slot,
             errors=[spans.error for spans in read],
             queries=queries,
         )
+
+    def _slots(
+        self, tasks: Sequence[Task], read: Sequence[Spans]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Unweighted terms (B, K, 3), R_q (B, K), and the weighted terms."""
+        how = self._settings
+        queries = [spans.queries for spans in read]
+        by_slot = torch.full((len(tasks), max(1, *map(len, queries)), 3), torch.nan)
+        for row, values in enumerate(self._by_slot(tasks, queries)):
+            if values:
+                by_slot[row, : len(values)] = torch.tensor(values)
+        weighted = by_slot * torch.tensor([how.weight_ctr, how.weight_rouge, how.weight_length])
+        return by_slot, self._clipped(weighted.sum(2)), weighted
+
+    def _clipped(self, rewards: torch.Tensor) -> torch.Tensor:
+        return rewards.clamp(-self._settings.reward_clip, self._settings.reward_clip)
+
+    def _read_all(self, tasks: Sequence[Task], completions: Sequence[Sequence[int]]) -> list[Spans]:
+        return [self._read(task, ids) for task, ids in zip(tasks, completions, strict=True)]
 
     def _read(self, task: Task, ids: Sequence[int]) -> Spans:
         if task.triggers is None:
