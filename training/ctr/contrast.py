@@ -16,8 +16,8 @@ import numpy as np
 from training.ctr.data import Exposures
 
 # Queries that a next search is told from: of other requests, and made unreadable.
-DRAWN = 8
-GARBLED = 1
+DRAWN = 4
+GARBLED = 2
 
 
 class Contrast(NamedTuple):

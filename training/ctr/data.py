@@ -226,7 +226,8 @@ class Batches:
 @dataclass(frozen=True)
 class Batch:
     """One batch: what the network reads, ``clicked`` and ``mask`` (B, C), and which displayed
-    hints (indices) the entries of ``mask`` are."""
+    hints (indices) the entries of ``mask`` are; ``contrast`` and ``contrast_mask`` (B, N), see
+    :class:`training.ctr.contrast.Contrast`, N = 0 where nothing was drawn."""
 
     texts: Texts
     behaviors: Behaviors

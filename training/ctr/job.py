@@ -7,7 +7,8 @@
 A model is measured on days after all that it has seen: AUC, GAUC, log loss and calibration, with
 bootstrap intervals over users, beside the production ranker's score, a query's smoothed CTR and the
 position's. Deviation from the paper, which does not describe its CTR model: queries and behaviours
-are read as text, and position is a bias of the logit that scoring sets to 1.
+are read as text, position is a bias of the logit that scoring sets to 1, and the logit also tells
+what users searched next from other queries and from garbled ones (training/ctr/contrast.py).
 """
 
 from datetime import date

@@ -105,7 +105,8 @@ def test_queries_that_were_never_displayed_are_told_apart(make_exposures, tmp_pa
 
 
 def test_text_that_nobody_types_scores_below_what_it_was_made_of(make_exposures, tmp_path):
-    network = fit(unshown(make_exposures, 1500, seed=8), tmp_path, epochs=6)
+    data = unshown(make_exposures, 1500, seed=8)
+    network = fit(data, tmp_path, epochs=8, learning_rate=5e-3)
     context = Context(behaviors=(Behavior(1, "search", "classic piano"),))
     good = ["red piano", "blue piano", "green piano"]
     for spoil in ("{0} {0}", "piano piano piano", "{0} piano", "{0} red lamp", "{0:.6}"):
