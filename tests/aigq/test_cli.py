@@ -43,7 +43,7 @@ def test_an_unknown_command_names_those_there_are(aigq, arguments):
     result = aigq(*arguments)
     assert result.exit_code == 2
     assert f"No such command '{arguments[-1]}'" in result.stderr
-    known = "base, sft, item_text" if arguments[0] == "train" else "simulate, ingest"
+    known = "base, sft, grpo" if arguments[0] == "train" else "simulate, ingest"
     assert f"Commands: {known}" in result.stderr
 
 
