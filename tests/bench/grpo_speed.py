@@ -24,10 +24,11 @@ from aigq import warehouse
 from aigq.settings import Home, recipe_path
 from training.checkpoint import load_base
 from training.il_grpo.job import find_start, prepare
+from training.il_grpo.running import arguments
 from training.il_grpo.scoring import TERMS
 from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import plan
-from training.il_grpo.trainer import ListGrpoTrainer, arguments
+from training.il_grpo.trainer import ListGrpoTrainer
 
 
 class Written:

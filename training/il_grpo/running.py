@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PrinterCallback
+from trl import GRPOConfig
 
 from training import distributed
 from training.atomic import GoOn, checkpoints, discard_partial
 from training.checkpoint import lora_config
 from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import plan
-from training.il_grpo.trainer import ListGrpoTrainer, arguments
+from training.il_grpo.trainer import ListGrpoTrainer
 from training.trainer import Progress
 
 if TYPE_CHECKING:
@@ -74,3 +75,44 @@ def run_trainer(trainer: ListGrpoTrainer, work: Path) -> dict[str, Any]:
             **{name: [entry.get(name) for entry in history] for name in _CURVE},
         },
     }
+
+
+def arguments(how: GrpoSettings, work: Path, *, max_new_tokens: int, bf16: bool) -> GRPOConfig:
+    """TRL's settings for ours."""
+    micro_batch = how.prompts * how.rollouts // (distributed.world_size() * how.accumulation_steps)
+    found = GRPOConfig(
+        output_dir=str(work),
+        max_steps=how.steps * how.updates,
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=how.accumulation_steps,
+        num_iterations=how.updates,
+        num_generations=how.rollouts,
+        max_completion_length=max_new_tokens,
+        temperature=how.temperature,
+        top_k=how.top_k,
+        use_vllm=how.engine.startswith("vllm"),
+        vllm_mode=how.engine.removeprefix("vllm_") if how.engine != "transformers" else "colocate",
+        vllm_importance_sampling_correction=False,
+        loss_type=how.loss,
+        beta=how.kl_weight,
+        shuffle_dataset=False,
+        learning_rate=how.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=round(how.warmup_share * how.steps * how.updates),
+        weight_decay=how.weight_decay,
+        max_grad_norm=1.0,
+        bf16=bf16,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=how.gradient_checkpointing,
+        save_strategy="steps",
+        save_steps=how.checkpoint_steps * how.updates,
+        logging_steps=how.updates,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        seed=how.seed,
+        data_seed=how.seed,
+    )
+    # transformers would spread a process over all GPUs by DataParallel, which cuts groups apart.
+    found._n_gpu = min(found.n_gpu, 1)
+    return found

@@ -16,10 +16,11 @@ from aigq.context import SPECIAL_TOKENS, Behavior, Context
 from aigq.ctr_network import CtrConfig, CtrNetwork
 from aigq.settings import Home
 from aigq.spans import TokenBytes
+from training.il_grpo.running import arguments
 from training.il_grpo.scoring import Scorer
 from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import Task, plan
-from training.il_grpo.trainer import ListGrpoTrainer, arguments
+from training.il_grpo.trainer import ListGrpoTrainer
 
 
 class KnownClicks:

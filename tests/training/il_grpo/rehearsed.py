@@ -17,8 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from aigq.spans import TokenBytes
 from training import distributed
+from training.il_grpo.running import arguments
 from training.il_grpo.scoring import Scorer
-from training.il_grpo.trainer import ListGrpoTrainer, arguments
+from training.il_grpo.trainer import ListGrpoTrainer
 
 
 class Likeness:
