@@ -72,6 +72,8 @@ def draw(days: Sequence[date], found: Mapping[str, Sequence[Measured]]) -> str:
     """Bars by day, a panel for each metric. ``found``: of each of COLORS one entry a day."""
     panels = []
     for metric, title in METRICS.items():
+        if any(metric not in of for each in found.values() for of in each):
+            continue  # no true category on some day
         series = [
             Series(name, *map(list, zip(*(of[metric] for of in found[name]), strict=True)))
             for name in COLORS
@@ -116,7 +118,7 @@ def main(
         for label, model in zip(COLORS, (adapted, still), strict=True):
             figures = measured(home, model)
             found[label].append(figures)
-            said = ", ".join(f"{METRICS[m]} {figures[m][0]:.3f}" for m in METRICS)
+            said = ", ".join(f"{METRICS[m]} {of[0]:.3f}" for m, of in figures.items())
             click.echo(f"{day}: {label} {model.reference}: {said}")
     out.write_text(draw(list(starts), found), encoding="utf-8")
     click.echo(f"drew {out}")

@@ -260,6 +260,12 @@ def find_candidate(
 def train_candidate(home: Home, asked: Asked, policy: models.Model, day: date) -> None:
     """Steps (a) and (b); an interrupted training is gone on with."""
     reward, last = ctr_of(home, day)
+    newest = models.resolve(home, _CTR)
+    if last < day < (seen := date.fromisoformat(newest.manifest["days_seen"][-1])):
+        raise UserError(
+            f"{newest.reference} has seen days up to {seen}, and no version of {_CTR!r} those up to"
+            f" {day} exactly: one made now would be taken for the newest"
+        )
     if last < day:
         go_on = ["--continue-from", reward.reference, "--recipe", "daily", "--until", str(day)]
         run_aigq(home, ["train", "ctr", *go_on])

@@ -27,15 +27,14 @@ Record = Callable[[int, Sequence[float]], None]
 def mean_rewards(trainer: ListGrpoTrainer, tasks: Sequence[Task], rollouts: int) -> list[float]:
     """Each task's mean reward over ``rollouts`` fresh rollouts, shared out over the processes."""
     rank, world = distributed.rank(), distributed.world_size()
-    mine = range(rank, len(tasks), world)
+    # As many for each: engines that serve all processes at once wait for every one of them.
+    mine = [i % len(tasks) for i in range(rank, -(-len(tasks) // world) * world, world)]
     own = [tasks[i] for i in mine]
-    found: list[float] = []
-    if own:
-        query = trainer.scorer.query_rewards(
-            [task for task in own for _ in range(rollouts)], trainer.write(own, rollouts)
-        )
-        per_rollout = query.nansum(1) / (~query.isnan()).sum(1).clamp(min=1)
-        found = per_rollout.view(len(own), rollouts).mean(1).tolist()
+    query = trainer.scorer.query_rewards(
+        [task for task in own for _ in range(rollouts)], trainer.write(own, rollouts)
+    )
+    per_rollout = query.nansum(1) / (~query.isnan()).sum(1).clamp(min=1)
+    found = per_rollout.view(len(own), rollouts).mean(1).tolist()
     if world > 1:
         pairs = dict(gather_object(list(zip(mine, found, strict=True))))
         return [pairs[i] for i in range(len(tasks))]
@@ -99,7 +98,7 @@ class DifficultyFilter(TrainerCallback):
     def _plan(self, step: int, kept: list[int]) -> None:
         how, order = self._trainer.how, self._trainer.order
         order[step * how.prompts :] = plan(
-            kept, steps=how.steps - step, prompts=how.prompts, seed=how.seed + step
+            kept, steps=how.steps - step, prompts=how.prompts, seed=how.seed, since=step
         )
 
 

@@ -3,8 +3,8 @@
     aigq train grpo --variant direct --base-model direct_il_sft               # 2 CPU cores
     aigq train grpo --variant think --base-model think_il_sft --filter
     aigq train grpo --variant direct --algorithm grpo                         # the baseline
-    aigq train grpo --variant direct --engine vllm_colocate --recipe direct-small    # one GPU
-    aigq train grpo --base-model direct_il_grpo --ctr-model ctr               # a day later (eq. 15)
+    aigq train grpo --variant direct --engine vllm_colocate --prompts 64      # one GPU
+    aigq train grpo --base-model direct_il_grpo --days 2026-02-04..2026-02-04 # a day later (eq. 15)
 
 Rewards are the click probability of the CTR model, likeness to the session's labels slot by slot,
 length, grammar, repeats, and for Think the triggers; what each is, and what a token gets of it,
@@ -55,11 +55,13 @@ def command(recipe: str | None, as_of: str | None, **options: Any) -> None:
 @dataclass(frozen=True)
 class Start:
     """What a training starts from. ``base``: the policy's files, ``form`` and ``max_new_tokens``
-    as it was trained with; ``ctr``: the model that rewards."""
+    as it was trained with; ``ctr``: the model that rewards; ``references`` to both, versions
+    included, as settings."""
 
     base: Any
     manifest: dict[str, Any]
     ctr: models.Model
+    references: dict[str, str]
 
     @property
     def form(self) -> Any:
@@ -67,7 +69,11 @@ class Start:
         from training.il_grpo.tasks import PromptFormat
 
         settings = self.manifest["settings"]
-        return PromptFormat(settings["prompt_style"], settings["max_prompt_tokens"])
+        return PromptFormat(
+            settings["prompt_style"],
+            settings["max_prompt_tokens"],
+            settings.get("heldout_share", 0.0),
+        )
 
     @property
     def max_new_tokens(self) -> int:
@@ -84,7 +90,8 @@ def find_start(home: Home, settings: GrpoSettings) -> Start:
             f"{settings.prompts} prompts of {settings.rollouts} rollouts cannot be shared out to"
             f" {distributed.world_size()} processes in {settings.accumulation_steps} parts each"
         )
-    manifest = models.resolve_checkpoint(home, settings.base).manifest
+    policy = models.resolve_checkpoint(home, settings.base)
+    manifest = policy.manifest
     trained = manifest.get("settings") or {}
     wanted = {"prompt_style", "max_prompt_tokens", "max_target_tokens"}
     if missing := wanted - trained.keys():
@@ -97,7 +104,8 @@ def find_start(home: Home, settings: GrpoSettings) -> Start:
             f"{settings.base} is of variant {manifest.get('variant')!r}, not {settings.variant!r}"
         )
     ctr = models.resolve(home, settings.ctr_model)
-    return Start(resolve_base(home, settings.base), manifest, ctr)
+    references = {"base_model": policy.reference, "ctr_model": ctr.reference}
+    return Start(resolve_base(home, policy.reference), manifest, ctr, references)
 
 
 def train_grpo(run: jobs.Run, settings: GrpoSettings, *, recipe: str) -> None:
@@ -116,7 +124,7 @@ def train_grpo(run: jobs.Run, settings: GrpoSettings, *, recipe: str) -> None:
         if published := already_published(run.home, name, work):
             distributed.share(None)
             return finish_published(run, work, published)
-        distributed.share((work.path, work.snapshot, work.bf16))
+        distributed.share((work.path, work.snapshot, work.bf16, start.references))
         ready = prepare(run.home, work.snapshot, start, settings)
         run.read(
             f"samples.samples_{settings.variant} at snapshot {work.snapshot}",
@@ -145,6 +153,8 @@ def train_grpo(run: jobs.Run, settings: GrpoSettings, *, recipe: str) -> None:
                     "prompt_style": start.form.style,
                     "max_prompt_tokens": start.form.max_tokens,
                     "max_target_tokens": start.max_new_tokens,
+                    # Of users that no stage so far was trained on.
+                    "heldout_share": min(settings.heldout_share, start.form.heldout_share),
                 },
                 "seed": settings.seed,
                 "base_model": start.base.identity,
@@ -157,10 +167,10 @@ def train_grpo(run: jobs.Run, settings: GrpoSettings, *, recipe: str) -> None:
 
 def follow_grpo(home: Home, settings: GrpoSettings) -> None:
     """The part of the other processes: read the same, train along, leave the rest to the first."""
-    start = find_start(home, settings)
     if (pinned := distributed.share()) is None:
         return
-    path, snapshot, bf16 = pinned
+    path, snapshot, bf16, references = pinned
+    start = find_start(home, settings.model_copy(update=references))
     _train(prepare(home, snapshot, start, settings), start, settings, path, bf16=bf16)
 
 
@@ -221,15 +231,24 @@ def _train(
         )
         judge.start(step)
         trainer.add_callback(judge)
+
+    def seeded() -> None:
+        # What is drawn next does not depend on what was drawn before, hence not on where a run
+        # was killed.
+        set_seed(settings.seed, device_specific=True)
+
     before = path / _BEFORE
     if not step:
-        found = {"preflight": preflight(trainer), "before": measure(trainer, ready.tasks.heldout)}
+        seeded()
+        found = {"preflight": preflight(trainer)}
+        seeded()
+        found["before"] = measure(trainer, ready.tasks.heldout)
         if distributed.rank() == 0:
             before.write_text(json.dumps(found))
-        # A run that goes on has not drawn the rollouts above.
-        set_seed(settings.seed, device_specific=True)
+        seeded()
     metrics = run_trainer(trainer, path)
     distributed.barrier()
     metrics |= json.loads(before.read_text())
+    seeded()
     metrics["after"] = measure(trainer, ready.tasks.heldout)
     return trainer, metrics

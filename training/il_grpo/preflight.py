@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aigq.settings import UserError
+from training import distributed
 
 if TYPE_CHECKING:
     from training.il_grpo.trainer import ListGrpoTrainer
@@ -32,13 +33,18 @@ def preflight(trainer: "ListGrpoTrainer") -> dict[str, float]:
     scored = trainer.scorer.score([t for t in tasks for _ in range(how.rollouts)], completions)
     total = len(completions)
     errors = Counter(error for error in scored.errors if error)
-    advantages = trainer.slot_advantages(scored).view(len(tasks), -1)
+    # Canonical GRPO sees nothing but the sum.
+    worth = trainer.slot_advantages(scored) if how.algorithm == "il_grpo" else scored.terms.sum(1)
+    worth = worth.view(len(tasks), -1)
+    is_flat = (worth - worth[:, :1]).abs().amax(dim=1) < 1e-6
     found = {
         "truncated": errors["truncated"] / total,
         "malformed": sum(errors.values()) / total,
-        "flat": float((advantages == 0).all(dim=1).float().mean()),
+        "flat": float(is_flat.float().mean()),
         "ratio": _ratio(trainer, tasks[: how.prompts], completions),
     }
+    # All processes go by the first one's rollouts: one that stopped alone would leave the others.
+    found, errors = distributed.share((found, errors))
     _refuse(found, errors, total, trainer)
     return found
 

@@ -93,7 +93,7 @@ class GrpoSettings(Settings):
     near_duplicate: float = Field(
         0.95, gt=0, le=1, description="Cosine of two queries' embeddings that say the same."
     )
-    reward_clip: float = Field(5.0, gt=0, description="Bound of a reward's absolute value.")
+    reward_clip: float = Field(5.0, gt=0, description="Bound of R_q, R_s, R_trig; grpo: none.")
 
     # Advantages (eq. 11-13, 17).
     balance: float = Field(0.5, ge=0, description="Weight of the sequence's advantage (lambda).")

@@ -30,8 +30,12 @@ ABLATIONS = {
         *("--wide-below", "0.3", "--wide-above", "0.3"),
     ],
     "no_entropy": ["--entropy-weight", "0", "--wide-below", "0.2", "--wide-above", "0.2"],
-    "no_filter": ["--no-filter"],
     "no_ctr": ["--weight-ctr", "0"],
+}
+# The recipe of Direct filters prompts, that of Think does not.
+_OF_VARIANT = {
+    "direct": {"no_filter": ["--no-filter"]},
+    "think": {"with_filter": ["--filter", "--keep-low", "0.2", "--keep-high", "0.6"]},
 }
 # Metric, K, slice, title, digits.
 COLUMNS = (
@@ -89,7 +93,7 @@ def table_rows(variant: str, seeds: Sequence[int], ablations: bool) -> list[Row]
     if ablations:
         rows += [
             Row(f"... {name.replace('_', ' ')}", [f"{variant}_{name}_s{seeds[0]}"])
-            for name in ABLATIONS
+            for name in (*ABLATIONS, *_OF_VARIANT[variant])
         ]
     return rows
 
@@ -102,7 +106,8 @@ def _steps(home: Home, rows: dict[str, list[Row]], instances: int, lists: int) -
         # Seed by seed: an interrupted study has whole ones.
         for name in sorted(names, key=lambda name: int(name.rpartition("_s")[2])):
             kind, _, seed = name.removeprefix(f"{variant}_").rpartition("_s")
-            options = ["--algorithm", kind] if kind in ALGORITHMS else ABLATIONS[kind]
+            of_kind = {name: ["--algorithm", name] for name in ALGORITHMS}
+            options = (of_kind | ABLATIONS | _OF_VARIANT[variant])[kind]
             command = ["aigq", "train", "grpo", "--variant", variant, "--name", name]
             command += ["--base-model", f"{variant}_il_sft", "--seed", seed, *options]
             steps.append(

@@ -44,10 +44,11 @@ class Tasks:
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """How the base model was trained to be asked."""
+    """How the base model was trained to be asked, and the share of users it was not trained on."""
 
     style: str
     max_tokens: int
+    heldout_share: float = 1.0
 
 
 def read_tasks(
@@ -56,7 +57,8 @@ def read_tasks(
     """The samples of the training split, or of the days asked for, as tasks; their order depends on
     the seed only.
 
-    Contexts are cut to the start of their day, and users held out, as ``aigq train sft`` does.
+    Contexts are cut to the start of their day, and users held out, as ``aigq train sft`` does: no
+    task is held out whose user the base model was trained on.
     Raises :class:`UserError` where no task is left, and for what that job refuses.
     """
     rows, left_out = read_rows(
@@ -89,8 +91,11 @@ def read_tasks(
             counts["samples_without_reference"] += 1
             continue
         task = Task(row["session_id"], prompt.ids, prompt.kept, context, *reference)
-        is_heldout = int(row["user_hash"], 16) < settings.heldout_share * 16**8
-        (heldout if is_heldout else train).append(task)
+        place = int(row["user_hash"], 16) / 16**8
+        if place >= settings.heldout_share:
+            train.append(task)
+        elif place < form.heldout_share:
+            heldout.append(task)
     if len(train) < settings.prompts:
         raise UserError(
             f"{len(train)} of {len(rows)} samples of samples.samples_{settings.variant} are left to"
@@ -121,13 +126,13 @@ def _reference(
     return tuple(q for p in points for q in p.queries), tuple(p.triggers for p in points)
 
 
-def plan(tasks: Sequence[int], *, steps: int, prompts: int, seed: int) -> list[int]:
+def plan(tasks: Sequence[int], *, steps: int, prompts: int, seed: int, since: int = 0) -> list[int]:
     """Which tasks make up which rollout batch: ``steps`` * ``prompts`` of them, each once an epoch,
-    in an order of the epoch's own."""
+    in an order of the epoch's own. ``since``: the step that the plan begins with."""
     found: list[int] = []
     epoch = 0
     while len(found) < steps * prompts:
-        order = np.random.default_rng([seed, 3, epoch]).permutation(len(tasks))
+        order = np.random.default_rng([seed, 3, since, epoch]).permutation(len(tasks))
         found += [tasks[i] for i in order]
         epoch += 1
     return found[: steps * prompts]

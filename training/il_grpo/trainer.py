@@ -99,6 +99,10 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
             self._entropies = None
         if self.how.algorithm == "il_grpo":
             output["advantages"] = self.slot_advantages(self._scored).to(self.accelerator.device)
+        groups = output["advantages"].view(
+            -1, self.num_generations * output["advantages"][0].numel()
+        )
+        self._log("flat_prompts", [float(not of.any()) for of in groups])
         clip = self.how.advantage_clip
         output["advantages"] = output["advantages"].clamp(-clip, clip)
         if "old_per_token_logps" in output:
@@ -118,7 +122,6 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
                 None if scored.trigger is None else scored.trigger[group],
             )
             found.append(token_advantages(scored.spans[group], advantages, self.how.balance))
-        self._log("flat_prompts", [float(not of.any()) for of in found])
         return torch.cat(found)
 
     def _get_per_token_logps_and_entropies(
@@ -176,7 +179,9 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
             compute_entropy=True,
             compute_aux_loss=self.aux_loss_enabled,
         )
-        if "sampling_per_token_logps" in inputs and self._step % self.num_iterations == 0:
+        parts = self.args.steps_per_generation
+        is_first_update = self._step % (parts * self.num_iterations) < parts
+        if "sampling_per_token_logps" in inputs and is_first_update:
             gap = (inputs["sampling_per_token_logps"] - log_probs.detach())[mask.bool()].nanmean()
             refuse_unsynchronised(self.accelerator.gather(gap).mean().item())
         advantages = inputs["advantages"]

@@ -122,7 +122,7 @@ def test_killed_and_resumed_equals_uninterrupted(home, policy_shop, tmp_path):
     assert (one.path / "model.safetensors").read_bytes() == (
         two.path / "model.safetensors"
     ).read_bytes()
-    for part in ("curve", "before", "preflight", "rollouts"):
+    for part in ("curve", "before", "preflight", "after", "rollouts"):
         assert one.manifest["metrics"][part] == two.manifest["metrics"][part]
 
 

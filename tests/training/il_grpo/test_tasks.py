@@ -16,14 +16,14 @@ from training.workspace import Snapshot
 FORM = PromptFormat("compressed", 1200)
 
 
-def read(home, **settings):
+def read(home, form=FORM, **settings):
     tokenizer = AutoTokenizer.from_pretrained(models.resolve(home, "base").path)
     con = warehouse.connect(home, read_only=True)
     version = warehouse.current_snapshot(con)
     con.close()
     how = GrpoSettings(**{"heldout_share": 0.1, "day_start_share": 0, **settings})
     with Snapshot(home, version) as snapshot:
-        return read_tasks(snapshot, tokenizer, FORM, how), tokenizer
+        return read_tasks(snapshot, tokenizer, form, how), tokenizer
 
 
 @pytest.mark.torch
@@ -45,6 +45,10 @@ def test_held_out_are_users_not_samples(home):
         {task.session_id.partition("-")[0] for task in of} for of in (tasks.train, tasks.heldout)
     ]
     assert users[1] and not users[0] & users[1]
+    # Whom the base model was trained on is neither measured nor trained on.
+    nobody, _ = read(home, form=PromptFormat("compressed", 1200, heldout_share=0.0))
+    assert nobody.heldout == []
+    assert nobody.train == tasks.train
     few, _ = read(home, heldout_prompts=1)
     assert len(few.heldout) == 1
     assert few.train == tasks.train
