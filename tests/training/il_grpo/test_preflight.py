@@ -40,9 +40,10 @@ def test_rollouts_that_are_all_worth_the_same(make_trainer):
     assert preflight(make_trainer(texts=[ALIKE, GOOD]))["flat"] == 0.5
     # Two lists whose slots differ and whose sums do not: canonical GRPO cannot tell them apart.
     turned = ("red shoes\nxx", "xx\nblue lamp") * 2
+    told = ("gift card", "lamp") * 2
     worth = {"weight_ctr": 0.0, "weight_length": 0.0}
-    assert preflight(make_trainer(texts=[turned, GOOD], **worth))["flat"] == 0
-    of_sums = make_trainer(texts=[turned, GOOD], algorithm="grpo", **worth)
+    assert preflight(make_trainer(texts=[turned, told], **worth))["flat"] == 0
+    of_sums = make_trainer(texts=[turned, told], algorithm="grpo", **worth)
     assert preflight(of_sums)["flat"] == 0.5
 
 
