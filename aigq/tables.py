@@ -72,7 +72,7 @@ JOB_TABLES: dict[str, str] = {
         teacher VARCHAR, prompt_version VARCHAR, run_id VARCHAR""",
     # How a policy fared on each prompt before it was trained on (the difficulty filter): one row
     # per training (run that started it), its step, and session; model_version: what it began with.
-    "samples.prompt_rewards": """
+    "eval.prompt_rewards": """
         session_id VARCHAR, variant VARCHAR, mean_reward DOUBLE, is_kept BOOLEAN,
         rollouts INTEGER, model_version VARCHAR, step INTEGER, started_by VARCHAR,
         run_id VARCHAR""",

@@ -103,7 +103,7 @@ class DifficultyFilter(TrainerCallback):
 
 
 def recorder(run: Run, started_by: str, policy: str, tasks: Sequence[Task], how: GrpoSettings):
-    """Writes what was found into lake.samples.prompt_rewards: one row for each task and step of the
+    """Writes what was found into lake.eval.prompt_rewards: one row for each task and step of the
     training that ``started_by`` began; ``policy``: the model it started from. A step written before
     a kill is written anew."""
 
@@ -119,11 +119,11 @@ def recorder(run: Run, started_by: str, policy: str, tasks: Sequence[Task], how:
 
             con.register("judged", pa.table(columns))
             con.execute(
-                "DELETE FROM lake.samples.prompt_rewards WHERE started_by = ? AND step = ?",
+                "DELETE FROM lake.eval.prompt_rewards WHERE started_by = ? AND step = ?",
                 [started_by, step],
             )
             con.execute(
-                "INSERT INTO lake.samples.prompt_rewards BY NAME"
+                "INSERT INTO lake.eval.prompt_rewards BY NAME"
                 " SELECT *, ? AS variant, ? AS model_version, ?::INTEGER AS step,"
                 " ?::INTEGER AS rollouts, ? AS started_by, ? AS run_id FROM judged",
                 [how.variant, policy, step, how.filter_rollouts, started_by, run.run_id],
@@ -131,6 +131,6 @@ def recorder(run: Run, started_by: str, policy: str, tasks: Sequence[Task], how:
             con.unregister("judged")
 
         warehouse.write(run.home, replace)
-        run.wrote(f"lake.samples.prompt_rewards, step {step}", len(tasks))
+        run.wrote(f"lake.eval.prompt_rewards, step {step}", len(tasks))
 
     return record

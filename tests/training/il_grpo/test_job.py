@@ -61,7 +61,7 @@ def test_a_policy_is_published_with_its_origin(home):
     log = json.loads((version.path / "training_log.json").read_text())
     assert sum("slots/0/reward" in entry for entry in log) == 4
     judged = rows(home, "SELECT step, count(*), bool_and(is_kept) FROM"
-                        " lake.samples.prompt_rewards GROUP BY step ORDER BY step")  # fmt: skip
+                        " lake.eval.prompt_rewards GROUP BY step ORDER BY step")  # fmt: skip
     count = metrics["samples_read"] - metrics["before"]["prompts"]
     assert [(step, kept) for step, _, kept in judged] == [(0, True), (2, True)]
     assert all(number >= count - 6 for _, number, _ in judged)
