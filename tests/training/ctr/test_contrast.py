@@ -71,7 +71,7 @@ def test_a_log_without_searches_has_nothing_to_tell(make_exposures):
 
 @given(words, words, st.integers(0, 2**32))
 def test_garbled_text_is_one_of_four_things(own, other, seed):
-    """Words said again, two queries at once, the beginning of one, or its letters in other order."""
+    """Words said again, two queries at once, the beginning of one, or letters in other order."""
     text, found = " ".join(own), garble(" ".join(own), " ".join(other), np.random.default_rng(seed))
     parts = found.split()
     assert found == " ".join(parts) and parts
