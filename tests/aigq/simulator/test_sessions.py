@@ -269,7 +269,8 @@ def test_new_wordings_are_used_from_their_day_on(default_shop):
     )
     assert (day >= debut).all()
     assert (debut > 0).sum() > 500
-    assert (debut[day >= 30] >= 30).sum() >= 3
+    # Up to the last week, whose newest few are searched by chance alone.
+    assert (debut >= 24).sum() >= 10
 
 
 def test_demand_moves_with_the_season(default_shop):
