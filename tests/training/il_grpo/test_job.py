@@ -39,7 +39,8 @@ def rows(home: Home, sql: str) -> list[tuple]:
 
 
 def test_a_policy_is_published_with_its_origin(home):
-    filtered = ["--filter", "--filter-every", "2", "--keep-low", "-1", "--filter-rollouts", "1"]
+    filtered = ["--filter", "--filter-every", "2", "--keep-low", "-1", "--keep-high", "9"]
+    filtered += ["--filter-rollouts", "1"]
     result = aigq(*GRPO, *filtered, "--updates", "2", "--max-samples", "24")
     assert result.exit_code == 0, result.output
     (version,) = models.versions(home, "direct_il_grpo")
