@@ -166,9 +166,9 @@ def test_the_instances_are_those_of_the_snapshot_read(shop, aigq, rows_of, monke
 
     original = inference.eval_lists._instances
 
-    def overtaken(run, count):
+    def overtaken(run, count, days):
         warehouse.write(shop, lambda con: con.execute("DELETE FROM lake.samples.test_user_days"))
-        return original(run, count)
+        return original(run, count, days)
 
     monkeypatch.setattr("inference.eval_lists._instances", overtaken)
     aigq(*GENERATE, "--lists", "1", "--instances", "3")
