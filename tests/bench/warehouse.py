@@ -15,13 +15,30 @@ import duckdb
 from aigq import warehouse
 from aigq.ingest import files
 
-# The final tables and their schemas in the lake.
+# The final tables and their schemas in the lake: what the contract promises, without the x2q index,
+# which is empty where no job has filled it, and features.item_profile, which bears the time of its
+# build.
 TABLES = {
+    "behaviors": "behavior",
+    "item_texts": "items",
+    "queries": "items",
+    "query_categories": "items",
+    "sessions_direct": "sessions",
+    "sessions_think": "sessions",
     "label_candidates": "labels",
     "label_lists": "labels",
     "samples_direct": "samples",
     "samples_think": "samples",
+    "samples_ctr": "samples",
+    "item_queries": "samples",
     "test_user_days": "samples",
+    "baseline_lists": "eval",
+    "day_metrics": "monitoring",
+    "day_drift": "monitoring",
+    "user_profile": "features",
+    "user_behaviors": "features",
+    "popular_queries": "features",
+    "query_stats": "features",
 }
 
 

@@ -21,6 +21,7 @@ normalized as (
 )
 select
     typed_text,
+    cast(row_number() over () as integer) as typed_id,
     query_text,
     cast(dense_rank() over (order by query_text) as integer) as query_id,
 from normalized
@@ -32,45 +33,126 @@ select distinct query_id, query_text from texts;
 create temp table events as
 select
     events.user_id, events.occurred_at, cast(events.occurred_at as date) as event_date,
-    events.event_id, events.action, events.item_id, texts.query_id, texts.query_text,
+    events.event_id, events.action, events.item_id,
+    texts.typed_id, texts.query_id, texts.query_text,
 from landing.events
 left join texts on events.query_text = texts.typed_text;
 
+create temp table items as
+select
+    item_id,
+    leaf_category_id,
+    leaf_category,
+    coalesce(
+        nullif(trim(regexp_replace(concat_ws(', ', title, leaf_category), '\s+', ' ', 'g')), ''),
+        item_id
+    ) as item_text,
+from landing.items;
+
+copy (
+    select item_id, item_text, 'rule' as source, cast(null as varchar) as model_version from items
+) to 'item_texts.parquet';
+
 create temp table shop as
-select cast(min(event_date) + 29 as date) as train_end_date from events;
+select cast(min(event_date) + 29 as date) as train_end_date, max(occurred_at) as last_event_at,
+from events;
+
+copy (
+    select
+        user_id, age_band, gender, region,
+        coalesce(
+            least(registered_at, first_event_at), timestamptz '1970-01-01 00:00:00+00'
+        ) as event_timestamp,
+    from landing.users
+    full outer join (
+        select user_id, min(occurred_at) as first_event_at from events group by user_id
+    ) using (user_id)
+) to 'user_profile.parquet';
+
+-- What is counted by day, for monitoring. (stat_date, kind, metric, part, amount, total)
+create temp table counts as
+with known as (
+    select
+        events.*, users.user_id is not null as has_profile, items.item_id is not null as has_item,
+        action in ('item_click', 'cart', 'order') as is_of_item,
+        case when action = 'search' then length(query_text) end as length,
+    from events
+    left join landing.users as users using (user_id)
+    left join items using (item_id)
+),
+by_action as (
+    select event_date, action, count(*) as events from known group by all
+),
+by_day as (
+    select
+        event_date,
+        count(distinct user_id) as users,
+        count(*) as events,
+        count(*) filter (not has_profile) as without_profile,
+        count(*) filter (is_of_item) as of_items,
+        count(*) filter (is_of_item and not has_item) as without_item,
+        sum(length) as length,
+        count(length) as searches,
+    from known
+    group by event_date
+)
+select
+    event_date as stat_date, 'count' as kind, 'events' as metric, action as part,
+    cast(events as hugeint) as amount, cast(null as bigint) as total,
+from by_action
+union all
+select event_date, 'count', 'active_users', 'all', users, null from by_day
+union all
+select event_date, 'share', 'null_rate', 'events.profile', without_profile, events from by_day
+union all
+select event_date, 'share', 'null_rate', 'events.item', without_item, of_items
+from by_day where of_items > 0
+union all
+select event_date, 'mean', 'query_length', 'characters', length, searches
+from by_day where searches > 0;
+
+-- (stat_date, column_name, bin, amount)
+create temp table bins as
+with binned as (
+    select event_date, user_id, action, hour(occurred_at) as hour,
+        case
+            when action in ('item_click', 'cart', 'order') then coalesce(leaf_category_id, 'none')
+        end as leaf_category_id,
+        case when action = 'search' then least(length(query_text) // 5, 9) end as query_length,
+    from events
+    left join items using (item_id)
+)
+select event_date as stat_date, 'events.action' as column_name, action as bin, count(distinct user_id) as amount
+from binned group by all
+union all
+select event_date, 'events.hour', cast(hour as varchar), count(distinct user_id)
+from binned group by event_date, hour
+union all
+select event_date, 'events.leaf_category_id', leaf_category_id, count(distinct user_id)
+from binned where leaf_category_id is not null group by event_date, leaf_category_id
+union all
+select event_date, 'events.query_length', cast(query_length as varchar), count(distinct user_id)
+from binned where query_length is not null group by event_date, query_length;
 
 -- One sort gives each behaviour its place and the latest search, which an item is credited to.
 create temp table behaviors as
-with items as (
+with unordered as (
     select
-        item_id,
-        leaf_category_id,
-        'item:' || item_id as content_key,
-        coalesce(
-            nullif(trim(regexp_replace(
-                concat_ws(', ', title, leaf_category), '\s+', ' ', 'g'
-            )), ''),
-            item_id
-        ) as content_text,
-    from landing.items
-),
-unordered as (
-    select
-        user_id, occurred_at, event_date, event_id, action, query_id,
+        event_id, user_id, occurred_at, event_date, action, null as item_id, query_id,
         'query:' || query_text as content_key, query_text as content_text,
-        null as leaf_category_id,
+        null as leaf_category_id, null as leaf_category,
     from events
     where action = 'search' and query_id is not null
     union all
     select
-        user_id, occurred_at, event_date, event_id, action, null,
-        content_key, content_text, leaf_category_id,
+        event_id, user_id, occurred_at, event_date, action, item_id, null,
+        'item:' || item_id, item_text, leaf_category_id, leaf_category,
     from events
     inner join items using (item_id)
     where action in ('item_click', 'cart', 'order')
 )
 select
-    * exclude (event_id),
+    *,
     row_number() over of_user as behavior_index,
     last_value(
         case when action = 'search' then struct_pack(d := event_date, q := query_id) end
@@ -79,16 +161,336 @@ select
 from unordered
 window of_user as (partition by user_id order by occurred_at, event_id);
 
+copy (
+    select
+        event_id, user_id, occurred_at, event_date as behavior_date, action, content_key,
+        content_text, leaf_category_id, leaf_category,
+        epoch_us(occurred_at) * 1000 + row_number() over (
+            partition by user_id, occurred_at order by behavior_index
+        ) as behavior_order,
+    from behaviors
+) to 'behaviors.parquet';
+
+copy (
+    with popular as (
+        select
+            content_text,
+            row_number() over (order by count(distinct user_id) desc, content_text) as place,
+        from behaviors, shop
+        where action = 'search' and event_date > cast(last_event_at as date) - 7
+        group by content_text
+        qualify place <= 30
+    )
+    select
+        'home' as surface, list(content_text order by place) as queries, 'UTC' as shop_timezone,
+        last_event_at + interval 1 microsecond as event_timestamp,
+    from popular, shop
+    group by last_event_at
+) to 'popular_queries.parquet';
+
+create temp table clicks as
+select item_id, latest_search.q as query_id, leaf_category_id, leaf_category, count(*) as support,
+from behaviors, shop
+where action <> 'search' and latest_search.d = event_date and event_date <= train_end_date
+group by all;
+
+copy (
+    select item_id, query_text, cast(sum(support) as bigint) as support
+    from clicks inner join queries using (query_id)
+    group by item_id, query_text
+) to 'item_queries.parquet';
+
+create temp table categories as
+with supports as (
+    select
+        query_id, leaf_category_id, min(leaf_category) as leaf_category, sum(support) as support,
+    from clicks
+    where leaf_category_id is not null
+    group by query_id, leaf_category_id
+)
+select
+    query_id,
+    unnest(arg_min(
+        struct_pack(leaf_category_id, leaf_category, support := cast(support as bigint)),
+        struct_pack(s := -support, c := leaf_category_id)
+    )),
+from supports
+group by query_id;
+
+copy (
+    select query_text, leaf_category_id, leaf_category, support, 'clicks' as source
+    from categories inner join queries using (query_id)
+) to 'query_categories.parquet';
+
+drop table clicks;
+
+-- Behaviours' contents as numbers.
+create temp table contents as
+select content_key, cast(row_number() over () as integer) as content_id
+from (select distinct content_key from behaviors);
+
+-- What is searched on the days of a content, for the co-click baselines: the 50 likeliest.
+create temp table co_clicks as
+with days as (
+    select distinct user_id, event_date, content_id, query_id
+    from behaviors inner join contents using (content_key), shop
+    where event_date <= train_end_date
+),
+pairs as (
+    select days.content_id, searches.query_id, count(*) as users
+    from days
+    inner join days as searches using (user_id, event_date)
+    where days.content_id <> searches.content_id and searches.query_id is not null
+    group by all
+)
+select
+    content_id, query_id,
+    cast(users / sum(users) over of_content as decimal(18, 12)) as weight,
+from pairs
+window of_content as (partition by content_id)
+qualify row_number() over (partition by content_id order by users desc, query_id) <= 50;
+
+create temp table popular as
+with days as (
+    select
+        query_id, train_end_date - event_date as age, count(distinct user_id) as users,
+    from behaviors, shop
+    where action = 'search' and event_date <= train_end_date
+    group by all
+),
+counted as (
+    select
+        query_id,
+        cast(
+            sum(users * cast(pow(0.5, age / 7.0) as decimal(18, 12))) as decimal(38, 12)
+        ) as popularity,
+    from days
+    group by query_id
+)
+select
+    query_id,
+    cast(popularity / sum(popularity) over () as decimal(18, 12)) as share,
+    cast(row_number() over (order by popularity desc, query_id) as integer) as position,
+from counted
+qualify position <= 30;
+
 create temp table requests as
 select request_id, user_id, requested_at, cast(requested_at as date) as request_date
 from landing.hint_requests;
 
 create temp table candidates as
 select
-    candidates.request_id, candidates.rank, candidates.rank_score, texts.query_id,
-    case when candidates.displayed then candidates.clicked_at end as clicked_at,
+    request_id, rank, rank_score, typed_id, query_id, recall_source, displayed, position, clicked_at,
 from landing.hint_candidates as candidates
 inner join texts on candidates.query_text = texts.typed_text;
+
+insert into counts
+select request_date, 'count', 'requests', 'all', count(*), null from requests group by request_date;
+
+create temp table days_of_queries as
+with known as (
+    select request_date, candidates.*
+    from candidates inner join requests using (request_id)
+),
+counted as (
+    select typed_id, query_id, event_date as day, count(*) as typed, 0 as seen, 0 as shown, 0 as clicked
+    from events
+    where action = 'search' and query_id is not null
+    group by all
+    union all
+    select typed_id, query_id, request_date, 0, count(*), count(*) filter (displayed), 0
+    from known
+    group by all
+    union all
+    select typed_id, query_id, cast(clicked_at as date), 0, 0, 0, count(*)
+    from known
+    where displayed and clicked_at is not null
+    group by all
+)
+select
+    typed_id, query_id, day,
+    sum(typed) as typed, sum(seen) as seen, sum(shown) as shown, sum(clicked) as clicked,
+from counted
+group by all;
+
+copy (
+    with spelled as (
+        select
+            query_id,
+            trim(regexp_replace(typed_text, '\s+', ' ', 'g')) as display_text,
+            sum(typed) as typed, sum(typed + seen) as seen,
+            min(day) filter (typed + seen > 0) as first_day,
+        from days_of_queries
+        inner join texts using (typed_id, query_id)
+        group by all
+        having sum(typed + seen) > 0
+    )
+    select
+        query_text,
+        min(struct_pack(t := -typed, s := -seen, display_text)).display_text as display_text,
+        min(first_day) as first_seen_date,
+    from spelled
+    inner join queries using (query_id)
+    group by query_text
+) to 'queries.parquet';
+
+copy (
+    with days as (
+        select
+            query_id, day, sum(typed) as page_views, sum(shown) as hint_impressions,
+            sum(clicked) as hint_clicks,
+        from days_of_queries
+        group by all
+        having page_views + hint_impressions + hint_clicks > 0
+    ),
+    newest as (
+        select greatest(
+            last_event_at,
+            (select max(requested_at) from requests),
+            (select max(clicked_at) from candidates)
+        ) as newest_at,
+        from shop
+    ),
+    dates as (
+        select
+            dates.day,
+            least(
+                cast(dates.day + 1 as timestamptz), newest_at + interval 1 microsecond
+            ) as event_timestamp,
+        from (select distinct day from days) as dates, shop, newest
+        where
+            dates.day > cast(last_event_at as date) - 3 and dates.day <= cast(last_event_at as date)
+    ),
+    windows as (
+        select
+            query_id, event_timestamp,
+            sum(page_views) filter (days.day > dates.day - 1) as page_views_1d,
+            sum(hint_impressions) filter (days.day > dates.day - 1) as hint_impressions_1d,
+            sum(hint_clicks) filter (days.day > dates.day - 1) as hint_clicks_1d,
+            sum(page_views) filter (days.day > dates.day - 7) as page_views_7d,
+            sum(hint_impressions) filter (days.day > dates.day - 7) as hint_impressions_7d,
+            sum(hint_clicks) filter (days.day > dates.day - 7) as hint_clicks_7d,
+            sum(page_views) filter (days.day > dates.day - 30) as page_views_30d,
+            sum(hint_impressions) filter (days.day > dates.day - 30) as hint_impressions_30d,
+            sum(hint_clicks) filter (days.day > dates.day - 30) as hint_clicks_30d,
+        from dates
+        inner join days on days.day between dates.day - 30 and dates.day
+        group by all
+    ),
+    whole as (
+        select
+            query_id, event_timestamp,
+            cast(coalesce(columns('_\d+d$'), 0) as bigint),
+        from windows
+    )
+    select
+        query_text, event_timestamp,
+        columns('_\d+d$'),
+        (hint_clicks_1d + 20 * coalesce(
+            sum(hint_clicks_1d) over as_of / nullif(sum(hint_impressions_1d) over as_of, 0), 0
+        )) / (hint_impressions_1d + 20) as hint_ctr_1d,
+        (hint_clicks_7d + 20 * coalesce(
+            sum(hint_clicks_7d) over as_of / nullif(sum(hint_impressions_7d) over as_of, 0), 0
+        )) / (hint_impressions_7d + 20) as hint_ctr_7d,
+        (hint_clicks_30d + 20 * coalesce(
+            sum(hint_clicks_30d) over as_of / nullif(sum(hint_impressions_30d) over as_of, 0), 0
+        )) / (hint_impressions_30d + 20) as hint_ctr_30d,
+    from whole
+    inner join queries using (query_id)
+    window as_of as (partition by event_timestamp)
+) to 'query_stats.parquet';
+
+drop table days_of_queries;
+
+insert into counts
+with by_day as (
+    select
+        request_date,
+        count(*) as candidates, count(rank_score) as scored, count(*) filter (displayed) as shown,
+        count(clicked_at) filter (displayed) as clicked,
+    from candidates inner join requests using (request_id)
+    group by request_date
+)
+select request_date, 'count', 'candidates', 'all', candidates, null from by_day
+union all
+select request_date, 'share', 'null_rate', 'candidates.rank_score', candidates - scored, candidates
+from by_day
+union all
+select request_date, 'share', 'hint_ctr', 'all', clicked, shown from by_day where shown > 0;
+
+insert into bins
+with known as (
+    select request_date, request_id, recall_source, rank_score
+    from candidates inner join requests using (request_id)
+),
+edges as (
+    select quantile_cont(rank_score, [.1, .2, .3, .4, .5, .6, .7, .8, .9]) as edges
+    from known
+    where request_date = (select min(request_date) from known where rank_score is not null)
+)
+select request_date, 'candidates.recall_source', coalesce(recall_source, 'none'), count(distinct request_id)
+from known group by all
+union all
+select
+    request_date,
+    'candidates.rank_score',
+    case
+        when rank_score is null then 'none'
+        else cast(len(list_filter(edges, lambda e: e < rank_score)) as varchar)
+    end as bin,
+    count(distinct request_id),
+from known, edges
+group by request_date, bin;
+
+copy (
+    with days as (
+        select stat_date, column_name, bin, amount from bins
+    ),
+    pairs as (
+        select
+            dates.stat_date, column_name, bin,
+            coalesce(sum(amount) filter (days.stat_date = dates.stat_date), 0) as day_amount,
+            coalesce(sum(amount) filter (days.stat_date < dates.stat_date), 0) as week_amount,
+        from (select distinct stat_date, column_name from days) as dates
+        inner join days using (column_name)
+        where days.stat_date between dates.stat_date - 7 and dates.stat_date
+        group by all
+    ),
+    shares as (
+        select
+            *,
+            count(*) over cells as bins,
+            sum(day_amount) over cells as day_total,
+            sum(week_amount) over cells as week_total,
+            (day_amount + 0.5) / (day_total + 0.5 * bins) as day_share,
+            (week_amount + 0.5) / (week_total + 0.5 * bins) as week_share,
+        from pairs
+        window cells as (partition by stat_date, column_name)
+    ),
+    indexed as (
+        select
+            stat_date, column_name,
+            sum((day_share - week_share) * ln(day_share / week_share)) as psi,
+            (max(bins) - 1) * (1 / max(day_total) + 1 / max(week_total)) as by_chance,
+            max(day_total) as amount,
+        from shares
+        group by all
+        having max(week_total) > 0
+    )
+    select
+        stat_date, column_name,
+        cast(round(psi, 6) as double) as psi,
+        cast(round(by_chance, 6) as double) as psi_by_chance,
+        cast(amount as bigint) as amount,
+        case
+            when psi - by_chance >= 0.25 then 'fail'
+            when psi - by_chance >= 0.1 then 'warn'
+            else 'ok'
+        end as grade,
+    from indexed
+) to 'day_drift.parquet';
+
+drop table bins;
 
 create temp table sessions as
 with think as (
@@ -108,7 +510,8 @@ both_variants as (
         'direct' as variant, 10 as list_length, request_id as session_id, user_id,
         request_date as session_date, requested_at as session_start_at, null as session_end_at,
     from requests
-    semi join (from candidates where clicked_at is not null) as clicked using (request_id)
+    semi join (from candidates where displayed and clicked_at is not null) as clicked
+        using (request_id)
     union all
     select
         'think', 30, user_id || ':' || cast(session_date as varchar), user_id, session_date,
@@ -116,6 +519,18 @@ both_variants as (
     from think
 )
 select *, cast(row_number() over () as integer) as session from both_variants;
+
+copy (
+    select session_id, user_id, session_start_at, session_date, false as is_replayed
+    from sessions
+    where variant = 'direct'
+) to 'sessions_direct.parquet';
+
+copy (
+    select session_id, user_id, session_date, session_start_at, session_end_at
+    from sessions
+    where variant = 'think'
+) to 'sessions_think.parquet';
 
 create temp table searches as
 select
@@ -138,7 +553,7 @@ with occurrences as (
     union all
     select user_id, cast(clicked_at as date), query_id, 0, 1
     from candidates inner join requests using (request_id), shop
-    where cast(clicked_at as date) > train_end_date
+    where displayed and cast(clicked_at as date) > train_end_date
 )
 select
     user_id, session_date, query_id,
@@ -167,13 +582,25 @@ with requests_of_sessions as (
     where sessions.variant = 'think'
 )
 select
-    session, is_direct, query_id, rank, rank_score, clicked_at,
+    session, is_direct, query_id, rank, rank_score,
+    case when displayed then clicked_at end as clicked_at,
     case when is_direct then rank else query_id end as tie,
 from requests_of_sessions
 inner join candidates using (request_id);
 
+create temp table exposures as
+select
+    request_id,
+    list(
+        struct_pack(query_text, position, is_clicked := clicked_at is not null, rank_score)
+        order by rank
+    ) as exposures,
+from candidates
+inner join queries using (query_id)
+where displayed
+group by request_id;
+
 drop table candidates;
-drop table requests;
 
 create temp table scored as
 select
@@ -281,6 +708,103 @@ copy (
     from kept
 ) to 'label_lists.parquet';
 
+insert into counts
+with tiers as (
+    select session_date, variant, tier, count(*) as labels from kept group by all
+),
+totals as (
+    select
+        session_date, variant, count(*) as labels, count(distinct session) as samples,
+    from kept
+    group by all
+),
+parts as (
+    select * from (values
+        ('direct', 'click'), ('direct', 'rank'),
+        ('think', 'click'), ('think', 'rank'), ('think', 'search'), ('think', 'llm')
+    ) as parts (variant, tier)
+),
+held as (
+    select session_date, count(*) as sessions from sessions where variant = 'think' group by all
+),
+asked as (
+    select
+        request_date, count(*) as requests,
+        count(*) filter (request_id in (select session_id from sessions)) as sessions,
+    from requests
+    group by request_date
+)
+select
+    session_date, 'share', 'label_tier_share', variant || '.' || tier,
+    coalesce(tiers.labels, 0), totals.labels,
+from totals
+inner join parts using (variant)
+left join tiers using (session_date, variant, tier)
+union all
+select session_date, 'mean', 'labels_per_sample', variant, labels, samples from totals
+union all
+select request_date, 'share', 'sessions_kept', 'direct', sessions, requests from asked
+union all
+select held.session_date, 'share', 'sessions_kept', 'think', coalesce(samples, 0), sessions
+from held
+left join (from totals where variant = 'think') as totals using (session_date);
+
+copy (
+    with dates as (
+        select
+            cast(unnest(generate_series(min(stat_date), max(stat_date), interval 1 day)) as date)
+                as stat_date,
+        from counts
+    ),
+    valued as (
+        select
+            stat_date, kind, metric, part, total,
+            case
+                when kind = 'count' then coalesce(amount, 0)
+                else coalesce(amount, 0) / nullif(total, 0)
+            end as value,
+        from dates
+        cross join (select distinct kind, metric, part from counts)
+        left join counts using (stat_date, kind, metric, part)
+    ),
+    compared as (
+        select *, avg(value) over week as baseline, count(value) over week as baseline_days
+        from valued
+        window week as (
+            partition by metric, part order by stat_date
+            range between interval 7 days preceding and interval 1 day preceding
+        )
+    ),
+    judged as (
+        select
+            *,
+            case kind
+                when 'share'
+                    then abs(value - baseline) - 3 * sqrt(baseline * (1 - baseline) / total)
+                when 'count'
+                    then
+                        (abs(value - baseline) - 3 * sqrt(baseline))
+                        / greatest(least(value, baseline), 1)
+                else abs(value - baseline) / nullif(least(value, baseline), 0)
+            end as distance,
+            case kind when 'share' then 0.05 when 'count' then 1 else 0.2 end as warn_from,
+            case kind when 'share' then 0.2 when 'count' then 4 else 0.5 end as fail_from,
+        from compared
+        where value is not null or baseline is not null
+    )
+    select
+        stat_date, metric, part, kind, cast(value as double) as value,
+        cast(baseline as double) as baseline,
+        case
+            when baseline_days < 3 then 'new'
+            when value is null or (kind = 'count' and value = 0 and baseline > 9) then 'fail'
+            when distance >= fail_from then 'fail'
+            when distance >= warn_from then 'warn'
+            else 'ok'
+        end as grade,
+    from judged
+) to 'day_metrics.parquet';
+
 create temp table labels as
 with lists as (
     select
@@ -304,7 +828,8 @@ create temp table histories as
 select
     user_id,
     list_sort(list(struct_pack(
-        i := behavior_index, d := event_date, a := action, t := content_text, k := content_key
+        i := behavior_index, d := event_date, a := action, t := content_text, k := content_key,
+        c := coalesce(leaf_category_id, ''), u := epoch_us(occurred_at)
     ))) as history,
 from behaviors
 group by user_id;
@@ -347,59 +872,202 @@ left join histories using (user_id)
 left join landing.users as users using (user_id)
 cross join shop;
 
+copy (
+    with placed as (
+        select
+            request_id as session_id, requests.user_id, requested_at as session_start_at,
+            request_date as session_date, exposures, past,
+        from requests
+        inner join exposures using (request_id)
+        asof left join moments
+            on requests.user_id = moments.user_id and requests.requested_at > moments.occurred_at
+    ),
+    searched as (
+        select
+            request_id as session_id, list_sort(list(distinct content_text)) as searched_next,
+        from requests
+        inner join behaviors
+            on
+                requests.user_id = behaviors.user_id
+                and requests.request_date = behaviors.event_date
+                and requests.requested_at < behaviors.occurred_at
+        where behaviors.action = 'search'
+        group by request_id
+    )
+    select
+        session_id, user_id, session_start_at, session_date,
+        case when session_date <= train_end_date then 'train' else 'test' end as split,
+        age_band, gender, region,
+        context(history, past, session_date) as behaviors,
+        exposures,
+        coalesce(searched_next, []) as searched_next,
+        false as is_replayed,
+    from placed
+    left join searched using (session_id)
+    left join histories using (user_id)
+    left join landing.users as users using (user_id)
+    cross join shop
+) to 'samples_ctr.parquet';
+
+drop table exposures;
+drop table requests;
+
 copy (from samples('direct')) to 'samples_direct.parquet';
 copy (from samples('think')) to 'samples_think.parquet';
 
+create temp table test_user_days as
+with instances as (
+    select
+        user_id, session_date, cast(session_date as timestamptz) as session_start_at,
+        list_sort(list(query_text)) as true_queries,
+        coalesce(list_sort(list(query_text) filter (is_searched)), []) as searched_queries,
+        coalesce(list_sort(list(query_text) filter (is_hint_click)), []) as hint_clicked_queries,
+        coalesce(
+            list_sort(list(distinct leaf_category_id) filter (leaf_category_id is not null)), []
+        ) as true_leaf_categories,
+    from true_queries
+    inner join queries using (query_id)
+    left join categories using (query_id)
+    group by all
+),
+placed as (
+    select instances.*, moments.past
+    from instances
+    asof left join moments
+        on
+            instances.user_id = moments.user_id
+            and instances.session_start_at > moments.occurred_at
+)
+select
+    user_id || ':' || cast(session_date as varchar) as instance_id,
+    user_id, session_date, session_start_at, age_band, gender, region,
+    context(history, past, session_date) as behaviors,
+    true_queries, searched_queries, hint_clicked_queries, true_leaf_categories,
+    false as is_replayed,
+from placed
+left join histories using (user_id)
+left join landing.users as users using (user_id);
+
+copy test_user_days to 'test_user_days.parquet';
+
+-- Baselines. Decimals, so that ties are ties.
+create temp table pasts as
+select
+    instance_id, user_id, session_date,
+    place, behavior.days_ago, behavior.action, behavior.content_text, content_id,
+from (
+    select
+        instance_id, user_id, session_date,
+        unnest(behaviors) as behavior, unnest(range(len(behaviors))) as place,
+    from test_user_days
+)
+inner join contents on behavior.content_key = contents.content_key;
+
+create temp table votes as
+with fresh as (
+    select
+        instance_id, content_id, any_value(content_text) as content_text,
+        bool_or(action = 'search') as is_search,
+        cast(
+            sqrt(sum(cast(pow(0.5, days_ago / 7.0) as decimal(18, 12)))) as decimal(18, 12)
+        ) as freshness,
+    from pasts
+    group by instance_id, content_id
+),
+summed as (
+    select
+        instance_id, query_id,
+        cast(sum(co_click) as decimal(38, 24)) as co_click,
+        cast(sum(own) as decimal(18, 12)) as own,
+    from (
+        select instance_id, query_id, freshness * weight as co_click, 0 as own
+        from fresh inner join co_clicks using (content_id)
+        union all
+        select instance_id, query_id, 0, freshness
+        from fresh inner join queries on fresh.content_text = queries.query_text
+        where is_search
+    )
+    group by instance_id, query_id
+)
+select instance_id, query_id, co_click, own, popular.share,
+from summed
+left join popular using (query_id);
+
 copy (
-    with supports as (
-        select latest_search.q as query_id, leaf_category_id, count(*) as support
-        from behaviors, shop
-        where
-            action <> 'search' and leaf_category_id is not null
-            and latest_search.d = event_date and event_date <= train_end_date
-        group by all
-    ),
-    categories as (
+    with lists as (
+        select instance_id, 'popularity' as model, position, query_id
+        from test_user_days cross join popular
+        union all
         select
+            instance_id, 'co_click',
+            row_number() over (partition by instance_id order by co_click desc, query_id),
             query_id,
-            arg_min(leaf_category_id, struct_pack(s := -support, c := leaf_category_id))
-                as leaf_category_id,
-        from supports
-        group by query_id
-    ),
-    instances as (
+        from votes
+        where co_click > 0
+        union all
         select
-            user_id, session_date, cast(session_date as timestamptz) as session_start_at,
-            list_sort(list(query_text)) as true_queries,
-            coalesce(list_sort(list(query_text) filter (is_searched)), []) as searched_queries,
-            coalesce(
-                list_sort(list(query_text) filter (is_hint_click)), []
-            ) as hint_clicked_queries,
-            coalesce(
-                list_sort(
-                    list(distinct leaf_category_id) filter (leaf_category_id is not null)
-                ), []
-            ) as true_leaf_categories,
-        from true_queries
-        inner join queries using (query_id)
-        left join categories using (query_id)
-        group by all
-    ),
-    placed as (
-        select instances.*, moments.past
-        from instances
-        asof left join moments
-            on
-                instances.user_id = moments.user_id
-                and instances.session_start_at > moments.occurred_at
+            instance_id, 'co_click_own',
+            row_number() over (partition by instance_id order by vote desc, query_id), query_id,
+        from (
+            select instance_id, query_id, co_click + 0.5 * own + coalesce(3 * share, 0) as vote
+            from votes
+            union all
+            select instance_id, query_id, 3 * share
+            from test_user_days cross join popular
+            anti join votes using (instance_id, query_id)
+        )
+        union all
+        select
+            instance_id, 'own_recent',
+            row_number() over (partition by instance_id order by score desc, latest desc), query_id,
+        from (
+            select
+                instance_id, query_id,
+                sum(cast(pow(0.5, days_ago / 5.0) as decimal(18, 12))) as score,
+                max(place) as latest,
+            from pasts
+            inner join queries on content_text = query_text
+            where action = 'search'
+            group by all
+        )
     )
     select
-        user_id || ':' || cast(session_date as varchar) as instance_id,
-        user_id, session_date, session_start_at, age_band, gender, region,
-        context(history, past, session_date) as behaviors,
-        true_queries, searched_queries, hint_clicked_queries, true_leaf_categories,
-        false as is_replayed,
-    from placed
-    left join histories using (user_id)
-    left join landing.users as users using (user_id)
-) to 'test_user_days.parquet';
+        instance_id, user_id, session_date, model, 'sql' as model_version, 0 as list_index,
+        cast(position as integer) as position, query_text,
+    from lists
+    inner join (select instance_id, user_id, session_date from test_user_days) using (instance_id)
+    inner join queries using (query_id)
+    where position <= 30
+) to 'baseline_lists.parquet';
+
+drop table votes;
+drop table pasts;
+drop table test_user_days;
+
+-- What online stores get: the newest three days' moments, and each user's last one before them.
+copy (
+    with exported as (
+        select
+            user_id, occurred_at, past,
+            cast(occurred_at as date) > cast(last_event_at as date) - 3 as is_in_window,
+        from moments, shop
+        qualify
+            is_in_window
+            or row_number() over (
+                partition by user_id, is_in_window order by occurred_at desc
+            ) = 1
+    )
+    select
+        user_id,
+        list_transform(newest, lambda b: b.k) as content_keys,
+        list_transform(newest, lambda b: b.t) as content_texts,
+        list_transform(newest, lambda b: b.c) as leaf_category_ids,
+        list_transform(newest, lambda b: b.a) as actions,
+        list_transform(newest, lambda b: b.u) as occurred_at_us,
+        occurred_at + interval 1 microsecond as event_timestamp,
+    from (
+        select user_id, occurred_at, history[greatest(past - 49, 1):past] as newest
+        from exported
+        inner join histories using (user_id)
+    )
+) to 'user_behaviors.parquet';
