@@ -17,7 +17,12 @@
     from {{ ref(table) }} as contexts
     where {{ in_tested_contexts('contexts.user_id', 'contexts.session_date') }}
     {% if limit %}
-    qualify row_number() over (order by md5({{ key }}), {{ key }}) <= {{ limit }}
+        and {{ key }} in (
+            select {{ key }} from {{ ref(table) }} as contexts
+            where {{ in_tested_contexts('contexts.user_id', 'contexts.session_date') }}
+            order by md5({{ key }}), {{ key }}
+            limit {{ limit }}
+        )
     {% endif %}
     {{ 'union all' if not loop.last }}
 {% endfor %}

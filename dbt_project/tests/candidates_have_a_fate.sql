@@ -1,13 +1,36 @@
--- A candidate is kept, or it says why not; the kept ones are the list.
+-- A candidate is kept, or it says why not; the kept ones are the list, of every day and variant.
+with candidates as (
+
+    select
+        session_date,
+        variant,
+        sum(case when is_kept <> (drop_reason is null) then 1 else 0 end) as without_fate,
+        sum(case when is_kept then {{ row_hash(['session_id', 'tier', 'query_text']) }} else 0 end)
+            as kept,
+    from {{ ref('label_candidates') }}
+    where {{ in_tested_days('session_date') }}
+    group by session_date, variant
+
+),
+
+lists as (
+
+    select
+        session_date,
+        variant,
+        sum({{ row_hash(['session_id', 'tier', 'query_text']) }}) as kept,
+    from {{ ref('label_lists') }}
+    where {{ in_tested_days('session_date') }}
+    group by session_date, variant
+
+)
+
 select
-    session_id,
-    tier,
-    query_text,
-from {{ ref('label_candidates') }} as label_candidates
-left join {{ ref('label_lists') }} as label_lists using (session_date, session_id, variant, tier, query_text)
-where
-    {{ in_tested_days('label_candidates.session_date') }}
-    and (
-        label_candidates.is_kept <> (label_candidates.drop_reason is null)
-        or label_candidates.is_kept <> (label_lists.position is not null)
-    )
+    session_date,
+    variant,
+    candidates.without_fate,
+    candidates.kept,
+    lists.kept as listed,
+from candidates
+full outer join lists using (session_date, variant)
+where candidates.without_fate > 0 or coalesce(candidates.kept, 0) <> coalesce(lists.kept, 0)

@@ -10,31 +10,31 @@
 {# A slice of the user's history, whose end an ASOF join finds: of the ways tried the cheapest, half
    the time of the newest n per instance by an aggregate. #}
 {% macro duckdb__recent_behaviors(instances, behaviors, key, newest) %}
-    with past as (
-
-        select
-            *,
-            row_number() over (partition by user_id order by behavior_order) as place,
-        from {{ behaviors }}
-        where user_id in (select user_id from {{ instances }})
-
-    ),
-
-    histories as (
+    with histories as (
 
         select
             user_id,
-            {{ list_in_order(
-                make_struct({
-                    'behavior_date': 'behavior_date',
-                    'action': 'action',
-                    'content_text': 'content_text',
-                    'content_key': 'content_key',
-                }),
-                'place',
-            ) }} as behaviors,
-        from past
+            {{ sorted_list({
+                'behavior_order': 'behavior_order',
+                'occurred_at': 'occurred_at',
+                'behavior_date': 'behavior_date',
+                'action': 'action',
+                'content_text': 'content_text',
+                'content_key': 'content_key',
+            }) }} as behaviors,
+        from {{ behaviors }}
+        where user_id in (select user_id from {{ instances }})
         group by user_id
+
+    ),
+
+    placed as (
+
+        select
+            user_id,
+            unnest({{ list_field('behaviors', 'occurred_at') }}) as occurred_at,
+            unnest(range(1, len(behaviors) + 1)) as place,
+        from histories
 
     ),
 
@@ -44,7 +44,7 @@
             user_id,
             occurred_at,
             max(place) as place,
-        from past
+        from placed
         group by user_id, occurred_at
 
     )

@@ -41,18 +41,6 @@
     list_sort(list_transform({{ list }}, lambda x, i: {{ make_struct(fields) }}))
 {%- endmacro %}
 
-{# The places, from 1, of the entries `x` of a list for which a condition holds. #}
-{% macro list_places(list, condition) %}
-    {{ return(adapter.dispatch('list_places')(list, condition)) }}
-{% endmacro %}
-
-{% macro duckdb__list_places(list, condition) -%}
-    list_filter(
-        list_transform({{ list }}, lambda x, i: case when {{ condition }} then i end),
-        lambda place: place is not null
-    )
-{%- endmacro %}
-
 {# Aggregate: the distinct values that are not null, as a list in order of their code points; an
    empty list where there are none. #}
 {% macro list_distinct_sorted(value) %}

@@ -4,24 +4,60 @@
     meta={'day': 'session_date', 'user': 'user_id', 'fitted_on': 'training_days'}
 ) }}
 
-with contents as (
+-- Instances and queries are counted by numbers, which cost half of what their texts do.
+with instances as (
 
     select
         instance_id,
         user_id,
         session_date,
-        content_key,
-        max(case when action = 'search' then content_text end) as query_text,
-        cast(sqrt(sum({{ half_life('days_ago', 7) }})) as decimal(18, 12)) as freshness,
-    from {{ ref('test_contexts') }} as contexts
+        row_number() over (order by instance_id) as instance,
+    from {{ ref('test_user_days') }} as contexts
     where {{ in_changed_contexts('contexts.user_id', 'contexts.session_date', fitted_on='training_days') }}
-    group by instance_id, user_id, session_date, content_key
 
 ),
 
 weights as (
 
     select * from {{ ref('co_click_weights') }}
+
+),
+
+contents as (
+
+    select
+        instances.instance,
+        contexts.content_key,
+        max(case when contexts.action = 'search' then contexts.content_text end) as query_text,
+        cast(sqrt(sum({{ half_life('contexts.days_ago', 7) }})) as decimal(18, 12)) as freshness,
+    from {{ ref('test_contexts') }} as contexts
+    inner join instances using (instance_id)
+    group by instances.instance, contexts.content_key
+
+),
+
+-- Numbered in the order of their texts, which break ties.
+queries as (
+
+    select
+        query_text,
+        row_number() over (order by query_text) as query,
+    from (
+        select query_text from weights
+        union
+        select query_text from contents where query_text is not null
+    )
+
+),
+
+numbered_weights as (
+
+    select
+        weights.content_key,
+        queries.query,
+        weights.weight,
+    from weights
+    inner join queries using (query_text)
 
 ),
 
@@ -38,46 +74,57 @@ popular as (
 votes as (
 
     select
-        contents.instance_id,
-        contents.user_id,
-        contents.session_date,
-        weights.query_text,
+        contents.instance,
+        weights.query,
         contents.freshness * weights.weight as co_click,
         0 as own,
     from contents
-    inner join weights using (content_key)
+    inner join numbered_weights as weights using (content_key)
 
     union all
 
     select
-        instance_id,
-        user_id,
-        session_date,
-        query_text,
+        contents.instance,
+        queries.query,
         0 as co_click,
-        freshness as own,
+        contents.freshness as own,
     from contents
-    where query_text is not null
+    inner join queries using (query_text)
+
+),
+
+scored as (
+
+    select
+        instance,
+        query,
+        sum(co_click) as co_click,
+        sum(own) as own,
+    from votes
+    group by instance, query
 
 ),
 
 final as (
 
     select
-        instance_id,
-        user_id,
-        session_date,
-        query_text,
-        cast(sum(co_click) as decimal(38, 24)) as co_click,
-        cast(sum(own) as decimal(18, 12)) as own,
-    from votes
+        instances.instance_id,
+        instances.user_id,
+        instances.session_date,
+        queries.query_text,
+        cast(scored.co_click as decimal(38, 24)) as co_click,
+        cast(scored.own as decimal(18, 12)) as own,
+    from scored
+    inner join queries using (query)
+    inner join instances using (instance)
     left join popular using (query_text)
-    group by instance_id, user_id, session_date, query_text, is_popular
     -- All that can come into a list of 30, whatever own searches and popularity count.
     qualify
-        row_number() over (partition by instance_id order by sum(co_click) desc, query_text) <= 30
-        or sum(own) > 0
-        or is_popular
+        row_number() over (
+            partition by scored.instance order by scored.co_click desc, scored.query
+        ) <= 30
+        or scored.own > 0
+        or popular.is_popular
 
 )
 

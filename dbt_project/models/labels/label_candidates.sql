@@ -39,43 +39,24 @@ judged as (
 
 ),
 
--- A short list per session sorts in half the time that windows over all rows take.
-ranked as (
-
-    select
-        session_id,
-        session_date,
-        variant,
-        list_length,
-        is_replayed,
-        {{ sorted_list({
-            'tier_order': 'tier_order',
-            'first_key': 'first_key',
-            'second_key': 'second_key',
-            'query_text': 'query_text',
-            'tier': 'tier',
-            'rank_score': 'rank_score',
-            'is_clicked': 'is_clicked',
-            'is_repeated': 'is_repeated',
-            'is_misaligned': 'is_misaligned',
-        }) }} as candidates,
-        {% for tier in range(1, 4) %}
-        count(*) filter (tier_order <= {{ tier }}) as up_to_tier_{{ tier }},
-        {% endfor %}
-    from (select * from direct union all select * from judged)
-    group by session_id, session_date, variant, list_length, is_replayed
-
-),
-
+-- Tier by tier, the best first; one sort for all that is counted.
 placed as (
 
     select
         *,
-        {{ list_places('candidates', 'not x.is_repeated and not x.is_misaligned') }}[list_length]
-            as last_place,
-        unnest(candidates) as candidate,
-        unnest(range(1, len(candidates) + 1)) as place,
-    from ranked
+        row_number() over in_order as place,
+        count(*) filter (not is_repeated and not is_misaligned) over (
+            in_order rows between unbounded preceding and current row
+        ) as kept_place,
+        {% for tier in range(1, 4) %}
+        count(*) filter (tier_order <= {{ tier }}) over (
+            in_order rows between unbounded preceding and unbounded following
+        ) as up_to_tier_{{ tier }},
+        {% endfor %}
+    from (select * from direct union all select * from judged)
+    window in_order as (
+        partition by session_id, variant order by tier_order, first_key, second_key, query_text
+    )
 
 ),
 
@@ -84,9 +65,9 @@ fated as (
     select
         *,
         case
-            when candidate.is_repeated then 'duplicate'
-            when candidate.is_misaligned then 'misaligned'
-            when place > last_place then 'beyond_length'
+            when is_repeated then 'duplicate'
+            when is_misaligned then 'misaligned'
+            when kept_place > list_length then 'beyond_length'
         end as drop_reason,
     from placed
 
@@ -98,16 +79,16 @@ final as (
         session_id,
         session_date,
         variant,
-        candidate.query_text,
-        candidate.tier,
-        cast(place - case candidate.tier_order
+        query_text,
+        tier,
+        cast(place - case tier_order
             when 1 then 0
             when 2 then up_to_tier_1
             when 3 then up_to_tier_2
             else up_to_tier_3
         end as integer) as tier_rank,
-        candidate.rank_score,
-        candidate.is_clicked,
+        rank_score,
+        is_clicked,
         drop_reason is null as is_kept,
         drop_reason,
         is_replayed,
