@@ -174,7 +174,10 @@ def test_what_evaluation_tells_apart_is_that_of_the_reference(random_shop, rows_
     assert instances == reference.test_instances()
 
 
-@pytest.mark.parametrize("table", ["samples_direct", "samples_ctr", "test_user_days"])
+@pytest.mark.parametrize(
+    "table",
+    ["samples_ctr", "test_user_days", pytest.param("samples_direct", marks=pytest.mark.slow)],
+)
 def test_a_context_with_other_contents_fails_the_build(random_shop, run_dbt, tmp_path, table):
     """As many behaviours on the same days, but one of them is not what the user did."""
     original, reference = random_shop
