@@ -215,20 +215,15 @@ class _Doors:
     def __init__(self):
         self._folder = Path(tempfile.mkdtemp(prefix="aigq-dbt-"))
         atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
-        self._taken: list[subprocess.Popen | None] = []
+        self._taken: list[subprocess.Popen] = []
 
     def start(self, home: Home, command: list[str], variables: str, **options: Any):
-        for number, process in enumerate(self._taken):
-            if process is None or process.poll() is not None:
-                break
-        else:
-            number = len(self._taken)
-            self._taken.append(None)
+        over = (n for n, process in enumerate(self._taken) if process.poll() is not None)
+        number = next(over, len(self._taken))
         door = self._folder / str(number)
         door.unlink(missing_ok=True)
         door.symlink_to(home.root.absolute())
         options["env"] |= {"AIGQ_HOME": str(door)}
-        # Of one command: what a killed dbt leaves half-written is in the home's own folder.
         known = self._folder / f"{number}-{sha256(variables.encode()).hexdigest()}.msgpack"
         parsed = home.root / "target" / "partial_parse.msgpack"
         parsed.parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +232,7 @@ class _Doors:
         else:
             parsed.unlink(missing_ok=True)
         process = subprocess.Popen(command, **options)
-        self._taken[number] = process
+        self._taken[number : number + 1] = [process]
         return process, parsed, known
 
 
