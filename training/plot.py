@@ -95,7 +95,8 @@ def _lines(panel: Panel, colors: dict[str, str], y_of) -> list[str]:
 
     parts = []
     for tick in _ticks(last):
-        parts.append(_tick(x_of(tick), f"{tick:,g}"))
+        if tick >= first:
+            parts.append(_tick(x_of(tick), f"{tick:,g}"))
     for series in panel.series:
         color = colors[series.name]
         outline = [*points(series.low), *reversed(points(series.high))]

@@ -27,6 +27,13 @@ def test_lines_and_bands():
     assert ticks == [0, 0.5, 1, 1.5, 2, 0, 2, 4, 6, 8, 10]
 
 
+def test_no_tick_lies_left_of_the_axis():
+    panel = Panel("title", "batch", [1, 2, 3, 4], [Series("a & b", [1] * 4, [1] * 4, [1] * 4)], 1)
+    texts = [t for t in elements(panel).iter("text") if t.get("class") == "middle"]
+    assert [t.text for t in texts] == ["1", "2", "3", "4", "batch"]
+    assert all(float(t.get("x")) >= LEFT for t in texts)
+
+
 def test_bars_and_what_is_above_the_axis_is_cut():
     panel = Panel("title", "slot", ["x", "y"], [Series("a & b", [1, 9], [0, 9], [2, 9])], 2)
     root = elements(panel)

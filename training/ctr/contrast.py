@@ -1,11 +1,13 @@
-"""What displayed hints do not teach: a user's next search, told from queries of others and from
-strings that nobody types.
+"""What displayed hints do not teach: a user's next search, told from other queries and from strings
+that nobody types.
 
 Hints are what the production ranker proposes, so clicks say nothing about all other queries, and a
-policy that is rewarded by the model writes just those. Queries to tell from are drawn as often as
-they are searched, and that is not corrected (no logQ, Yi et al., RecSys 2019) on purpose: what is
-popular is then as often wrong as right, the best logit is log P(query | user) / P(query), and only
-what fits the user counts.
+policy that is rewarded by the model writes just those. Queries to tell from are drawn uniformly
+from all distinct ones that were searched, so that the best logit is log P(query | user) but for a
+constant, and what many search is worth that much to everyone. Drawn as often as they are searched,
+without a correction for it (logQ, Yi et al., RecSys 2019), it would be log P(query | user) /
+P(query): popularity would be worth nothing, and a policy would leave the queries that most searches
+are for (training/LOG.md has both).
 """
 
 from collections.abc import Callable
@@ -13,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aigq.context import ACTIONS
 from training.ctr.data import Exposures
 
-# Queries that a next search is told from: of other requests, and made unreadable.
+# Queries that a next search is told from: any that were searched, and made unreadable.
 DRAWN = 4
 GARBLED = 2
 
@@ -36,11 +39,13 @@ class Contrasts:
     def __init__(self, data: Exposures):
         self._data = data
         self._known = set(data.texts)
+        by_users = data.behavior_text[data.action == ACTIONS.index("search")]
+        self._queries = np.unique(np.concatenate([data.searched, by_users]))
 
     def draw(self, requests: np.ndarray, rng: np.random.Generator) -> Contrast:
-        """One of the searches that followed each request (indices), and what to tell it from: the
-        searches drawn for others of ``requests``, except those that the user searched as well, and
-        the search garbled, unless the log has such a text."""
+        """One of the searches that followed each request (indices), and what to tell it from:
+        queries of the log, each as likely as any other, except those that the user searched as
+        well, and the search garbled, unless the log has such a text."""
         data = self._data
         first, last = data.searched_start[requests], data.searched_start[requests + 1]
         searched = np.flatnonzero(last > first)
@@ -50,7 +55,7 @@ class Contrasts:
         if len(searched):
             query[searched, 0] = data.searched[rng.integers(first[searched], last[searched])]
         for row in searched:
-            others = query[rng.choice(searched, DRAWN), 0]
+            others = rng.choice(self._queries, DRAWN)
             own = data.searched[first[row] : last[row]]
             mask[row, 0] = True
             query[row, 1 : 1 + DRAWN] = others

@@ -50,8 +50,8 @@ class CtrSettings(Settings):
     contrast_weight: float = Field(
         0.1,
         ge=0,
-        description="Weight of telling what was searched next from others' searches and from"
-        " garbled text; 0: learn from displayed hints alone.",
+        description="Weight of telling what was searched next from other queries and from garbled"
+        " text; 0: learn from displayed hints alone.",
     )
     contrast_sharpness: float = Field(
         2.0,

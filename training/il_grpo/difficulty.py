@@ -1,7 +1,9 @@
 """The difficulty filter: prompts whose rewards are neither nothing nor all there is (method §4).
 
 A prompt's reward is the mean, over its rollouts, of the mean query reward R_q of a rollout's slots,
-0 for a rollout without any. Prompts from ``keep_low`` to ``keep_high`` are trained on.
+0 for a rollout without any. Prompts from ``keep_low`` to ``keep_high`` are trained on. Judging one
+costs as much as rollouts do, so they are judged in a random order, and no more of them once enough
+are kept for the batches that follow.
 """
 
 import json
@@ -20,8 +22,11 @@ from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import Task, plan
 from training.il_grpo.trainer import ListGrpoTrainer
 
-# Of a run's tasks: step, and the mean reward of each.
-Record = Callable[[int, Sequence[float]], None]
+# Step, tasks judged (indices), and the mean reward of each.
+Record = Callable[[int, Sequence[int], Sequence[float]], None]
+
+# Fewer would leave a generated batch half empty.
+_JUDGED_AT_ONCE = 64
 
 
 def mean_rewards(trainer: ListGrpoTrainer, tasks: Sequence[Task], rollouts: int) -> list[float]:
@@ -42,21 +47,24 @@ def mean_rewards(trainer: ListGrpoTrainer, tasks: Sequence[Task], rollouts: int)
 
 
 def keep(rewards: Sequence[float], how: GrpoSettings) -> list[int]:
-    """The tasks (indices) to train on. Raises :class:`UserError` for fewer than a batch takes."""
+    """Which of these (indices) to train on."""
     values = np.asarray(rewards)
-    kept = np.flatnonzero((values >= how.keep_low) & (values <= how.keep_high)).tolist()
+    return np.flatnonzero((values >= how.keep_low) & (values <= how.keep_high)).tolist()
+
+
+def refuse_too_few(kept: Sequence[int], rewards: Sequence[float], how: GrpoSettings) -> None:
+    """Raise :class:`UserError` where fewer are kept than a batch takes."""
     if len(kept) < how.prompts:
-        low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+        low, middle, high = np.quantile(rewards, [0.1, 0.5, 0.9])
         raise UserError(
-            f"the filter keeps {len(kept)} of {len(values)} prompts, a rollout batch takes"
+            f"the filter keeps {len(kept)} of {len(rewards)} prompts, a rollout batch takes"
             f" {how.prompts}: mean rewards are {low:.3f}, {middle:.3f}, {high:.3f} (10, 50, 90%);"
             f" move keep_low ({how.keep_low}) or keep_high ({how.keep_high})"
         )
-    return kept
 
 
 class DifficultyFilter(TrainerCallback):
-    """Judges all tasks before the first step, and every ``filter_every`` steps if asked; plans the
+    """Judges tasks before the first step, and every ``filter_every`` steps if asked; plans the
     batches that follow from those it keeps.
 
     What was kept lies in ``work``, written before the checkpoint of the same step: a run that goes
@@ -86,10 +94,19 @@ class DifficultyFilter(TrainerCallback):
 
     def _judge(self, step: int) -> None:
         trainer, how = self._trainer, self._trainer.how
-        rewards = mean_rewards(trainer, trainer.tasks, how.filter_rollouts)
-        kept = keep(rewards, how)
+        wanted = min(how.steps - step, how.filter_every or how.steps) * how.prompts
+        order = np.random.default_rng([how.seed, 4, step]).permutation(len(trainer.tasks)).tolist()
+        rewards: list[float] = []
+        kept: list[int] = []
+        while len(kept) < wanted and len(rewards) < len(order):
+            size = max(wanted - len(kept), _JUDGED_AT_ONCE)
+            judged = order[len(rewards) : len(rewards) + size]
+            fresh = mean_rewards(trainer, [trainer.tasks[i] for i in judged], how.filter_rollouts)
+            kept += [judged[i] for i in keep(fresh, how)]
+            rewards += fresh
+        refuse_too_few(kept, rewards, how)
         if distributed.rank() == 0:
-            self._record(step, rewards)
+            self._record(step, order[: len(rewards)], rewards)
             partial = self._work / ".kept"
             partial.write_text(json.dumps(kept))
             partial.replace(self._work / f"kept-{step}.json")
@@ -103,13 +120,13 @@ class DifficultyFilter(TrainerCallback):
 
 
 def recorder(run: Run, started_by: str, policy: str, tasks: Sequence[Task], how: GrpoSettings):
-    """Writes what was found into lake.eval.prompt_rewards: one row for each task and step of the
-    training that ``started_by`` began; ``policy``: the model it started from. A step written before
-    a kill is written anew."""
+    """Writes what was found into lake.eval.prompt_rewards: one row for each task judged at a step
+    of the training that ``started_by`` began; ``policy``: the model it started from. A step written
+    before a kill is written anew."""
 
-    def record(step: int, rewards: Sequence[float]) -> None:
+    def record(step: int, judged: Sequence[int], rewards: Sequence[float]) -> None:
         columns = {
-            "session_id": [task.session_id for task in tasks],
+            "session_id": [tasks[i].session_id for i in judged],
             "mean_reward": list(rewards),
             "is_kept": [how.keep_low <= reward <= how.keep_high for reward in rewards],
         }
@@ -131,6 +148,6 @@ def recorder(run: Run, started_by: str, policy: str, tasks: Sequence[Task], how:
             con.unregister("judged")
 
         warehouse.write(run.home, replace)
-        run.wrote(f"lake.eval.prompt_rewards, step {step}", len(tasks))
+        run.wrote(f"lake.eval.prompt_rewards, step {step}", len(judged))
 
     return record

@@ -123,20 +123,28 @@ class Scorer:
         self, tasks: Sequence[Task], queries: Sequence[tuple[str, ...]]
     ) -> list[list[tuple[float, float, float]]]:
         """Click, ROUGE-L and length reward of each slot; the k-th query against the k-th reference,
-        0 beyond the last of these."""
+        0 beyond the last of these.
+
+        What repeats an earlier query of its list is dropped before anything is displayed, so its
+        click probability is 0. Without this every slot moves to the one query that is best in any.
+        """
         how = self._settings
         probabilities = self._ctr.score([task.context for task in tasks], queries)
         found = []
         for task, of, clicked in zip(tasks, queries, probabilities, strict=True):
             references = [*task.queries, *[""] * len(of)]
+            shown = [
+                float(p) if q not in of[:k] else 0.0
+                for k, (q, p) in enumerate(zip(of, clicked, strict=True))
+            ]
             found.append(
                 [
                     (
-                        ctr_reward(float(p), scale=how.ctr_scale, cap=how.ctr_cap),
+                        ctr_reward(p, scale=how.ctr_scale, cap=how.ctr_cap),
                         rouge_l(query, reference),
                         length_reward(query, least=how.least_characters, most=how.most_characters),
                     )
-                    for query, reference, p in zip(of, references, clicked, strict=False)
+                    for query, reference, p in zip(of, references, shown, strict=False)
                 ]
             )
         return found

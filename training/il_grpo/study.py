@@ -9,6 +9,7 @@ data home: means over the seeds with the lowest and highest, and the reward curv
 VARIANT_il_sft and ctr (`make ladder` trains them).
 """
 
+import contextlib
 import json
 import statistics
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ ABLATIONS = {
         *("--wide-below", "0.3", "--wide-above", "0.3"),
     ],
     "no_entropy": ["--entropy-weight", "0", "--wide-below", "0.2", "--wide-above", "0.2"],
-    "no_ctr": ["--weight-ctr", "0"],
+    # Without clicks a query is worth less: the bounds of the filter move along.
+    "no_ctr": ["--weight-ctr", "0", "--keep-low", "0.1", "--keep-high", "0.5"],
 }
 # The recipe of Direct filters prompts, that of Think does not.
 _OF_VARIANT = {
@@ -40,20 +42,34 @@ _OF_VARIANT = {
 # Metric, K, slice, title, digits.
 COLUMNS = (
     ("query_hr", 30, "all", "Query HR@30", 3),
-    ("query_hr", 30, "novel", "novel", 3),
-    ("query_hr", 30, "context_1_3", "1-3 behaviours", 3),
-    ("query_hr", 30, "unseen_query", "unseen query", 3),
+    ("query_hr", 30, "novel", "... novel", 3),
+    ("query_hr", 30, "head", "... head", 3),
+    ("query_hr", 30, "tail", "... tail", 3),
+    ("query_hr", 30, "unseen_query", "... unseen", 3),
+    ("query_hr", 30, "context_1_3", "... 1-3 behaviours", 3),
     ("cate_hr", 30, "all", "Cate HR@30", 3),
-    ("cate_hr", 30, "novel", "novel", 3),
     ("sem_sim", 30, "all", "Sem. Sim.", 3),
     ("unique_cates", 30, "all", "Unique Cates", 1),
+    ("list_length", 0, "all", "queries a list", 1),
+    ("malformed", 0, "all", "malformed", 3),
 )
+# Of which the differences between models are shown, by the same user-days.
+COMPARED = COLUMNS[:1] + COLUMNS[6:9]
 # Of rollouts for users never trained on, from the manifest.
 HELD_OUT = (
-    ("ctr_per_query", "click reward", 3),
-    ("rouge", "ROUGE-L, sum", 2),
+    ("query_reward", "query reward", 3),
+    ("ctr_per_query", "... of it click", 3),
+    ("rouge", "ROUGE-L, sum of the list", 2),
     ("duplicates", "repeats", 3),
-    ("distinct_share", "distinct", 2),
+    ("distinct_share", "distinct queries", 2),
+    ("queries", "queries a rollout", 1),
+)
+# From the training log: what a reader can hold against one another step by step.
+CURVES = (
+    ("slot_reward", "reward of a query"),
+    ("distinct_share", "share of distinct queries"),
+    ("queries", "queries a rollout"),
+    ("malformed", "share of malformed rollouts"),
 )
 _COLORS = {"IL-GRPO": "#4338ca", "GRPO": "#ea580c"}
 
@@ -64,6 +80,10 @@ class Row:
 
     title: str
     names: Sequence[str]
+
+
+# Rows with their models.
+Found = Sequence[tuple[str, Sequence[models.Model]]]
 
 
 @click.command()
@@ -120,12 +140,16 @@ def _steps(home: Home, rows: dict[str, list[Row]], instances: int, lists: int) -
 
 
 def write_report(home: Home, rows: dict[str, list[Row]]) -> None:
-    """reports/grpo_study.md and .svg from eval.metrics and the manifests."""
+    """reports/grpo_study.md and .svg from lake.eval and the manifests. Raises :class:`UserError`
+    where a model is missing."""
     text = []
     for variant, of in rows.items():
-        head = ["", *(title for *_, title, _ in COLUMNS), *(title for _, title, _ in HELD_OUT)]
-        text += [f"## {variant.title()}", "", _line(head), _line(["---"] * len(head))]
-        text += [_line([row.title, *_cells(home, row)]) for row in of] + [""]
+        found = [(row.title, [models.resolve(home, name) for name in row.names]) for row in of]
+        text += [f"## {variant.title()}", "", *_table(_judged(home, found)), ""]
+        text += ["Rollouts for users that no stage was trained on:", ""]
+        text += [*_table(_held_out(found)), ""]
+        text += ["Differences, the same user-days, 95% intervals:", ""]
+        text += [*_table(_differences(home, found)), ""]
     home.reports.mkdir(exist_ok=True)
     (home.reports / "grpo_study.md").write_text("\n".join(text))
     (home.reports / "grpo_study.svg").write_text(curves(home, rows))
@@ -133,31 +157,93 @@ def write_report(home: Home, rows: dict[str, list[Row]]) -> None:
     click.echo(f"wrote {home.reports / 'grpo_study.md'} and .svg")
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _table(lines: Sequence[Sequence[str]]) -> list[str]:
+    """In markdown; the first line is the head."""
+    return ["| " + " | ".join(cells) + " |" for cells in (lines[0], ["---"] * len(lines[0]))] + [
+        "| " + " | ".join(cells) + " |" for cells in lines[1:]
+    ]
 
 
-def _cells(home: Home, row: Row) -> list[str]:
-    found = [models.resolve(home, name) for name in row.names]
-    con = warehouse.connect(home, read_only=True)
-    try:
-        cells = [
-            _spread([_metric(con, model, *column[:3]) for model in found], column[4])
-            for column in COLUMNS
+def _judged(home: Home, found: Found) -> list[list[str]]:
+    """Test user-days: what `aigq evaluate` measured."""
+    sql = (
+        "SELECT value FROM lake.eval.metrics"
+        " WHERE model = ? AND model_version = ? AND metric = ? AND k = ? AND slice = ?"
+    )
+    lines = [["", *(title for *_, title, _ in COLUMNS)]]
+    with _reading(home) as con:
+        for title, of in found:
+            cells = [
+                _spread([_first(con, sql, m.name, m.version, *column[:3]) for m in of], column[4])
+                for column in COLUMNS
+            ]
+            lines.append([title, *cells])
+    return lines
+
+
+def _held_out(found: Found) -> list[list[str]]:
+    """Of the first row, whose models were only started from, what the policies were at first."""
+    lines = [["", *(title for _, title, _ in HELD_OUT)]]
+    measured = [(title, "after", of) for title, of in found[1:]]
+    started = [model for _, of in found[1:] for model in of]
+    for title, when, of in [(found[0][0], "before", started), *measured]:
+        values = [model.manifest["metrics"].get(when, {}) for model in of]
+        lines.append([title, *(_spread([v.get(key) for v in values], n) for key, _, n in HELD_OUT)])
+    return lines
+
+
+def _differences(home: Home, found: Found) -> list[list[str]]:
+    """IL-GRPO less GRPO and either less what it started from, by seed; ablations less IL-GRPO."""
+    (_, (start,)), (_, baseline), (_, ours), *ablations = found
+    pairs = []
+    for seed, (one, other) in enumerate(zip(ours, baseline, strict=True)):
+        pairs += [
+            (f"IL-GRPO - IL-SFT ({_seed(one)})", one, start),
+            (f"GRPO - IL-SFT ({_seed(other)})", other, start),
+            (f"IL-GRPO - GRPO ({_seed(one)})", one, other),
         ]
-    finally:
-        con.close()
-    after = [model.manifest["metrics"].get("after", {}) for model in found]
-    return cells + [_spread([of.get(key) for of in after], digits) for key, _, digits in HELD_OUT]
+        if not seed:
+            pairs += [(f"{title.strip('. ')} - IL-GRPO", of[0], one) for title, of in ablations]
+    sql = (
+        "SELECT difference, interval_low, interval_high FROM lake.eval.comparisons WHERE"
+        " (model, model_version, other_model, other_version) = (?, ?, ?, ?)"
+        " AND metric = ? AND k = ? AND slice = ?"
+    )
+    lines = [["", *(title for *_, title, _ in COMPARED)]]
+    with _reading(home) as con:
+        for title, one, other in pairs:
+            cells = []
+            for *column, _, digits in COMPARED:
+                sides = (one.name, one.version), (other.name, other.version)
+                sign, row = 1, con.execute(sql, [*sides[0], *sides[1], *column]).fetchone()
+                if row is None:
+                    sign, row = -1, con.execute(sql, [*sides[1], *sides[0], *column]).fetchone()
+                cells.append(_interval(sign, row, digits))
+            lines.append([title, *cells])
+    return lines
 
 
-def _metric(con, model: models.Model, metric: str, k: int, part: str) -> float | None:
-    row = con.execute(
-        "SELECT value FROM lake.eval.metrics WHERE model = ? AND model_version = ?"
-        " AND metric = ? AND k = ? AND slice = ?",
-        [model.name, model.version, metric, k, part],
-    ).fetchone()
+def _reading(home: Home):
+    return contextlib.closing(warehouse.connect(home, read_only=True))
+
+
+def _first(con, sql: str, *parameters) -> float | None:
+    row = con.execute(sql, list(parameters)).fetchone()
     return row and row[0]
+
+
+def _seed(model: models.Model) -> str:
+    return f"seed {model.manifest['seed']}"
+
+
+def _interval(sign: int, row: Sequence[float] | None, digits: int) -> str:
+    """With a star where the interval lies off 0."""
+    if row is None:
+        return ""
+    value, *ends = (sign * number for number in row)
+    low, high = sorted(ends)
+    star = "*" if low > 0 or high < 0 else ""
+    return f"{value:+.{digits}f} [{low:.{digits}f} {high:.{digits}f}]{star}"
 
 
 def _spread(values: Sequence[float | None], digits: int) -> str:
@@ -169,7 +255,7 @@ def _spread(values: Sequence[float | None], digits: int) -> str:
 
 
 def curves(home: Home, rows: dict[str, list[Row]]) -> str:
-    """Reward of the rollouts and how different they are, step by step: mean and range of seeds."""
+    """What rollouts were like batch by batch: mean and range of the seeds, as SVG."""
     panels = []
     for variant, of in rows.items():
         of_title = {"IL-GRPO": of[2].names, "GRPO": of[1].names}
@@ -177,18 +263,27 @@ def curves(home: Home, rows: dict[str, list[Row]]) -> str:
             title: [_curve(models.resolve(home, name).path) for name in names]
             for title, names in of_title.items()
         }
-        for key, label in (("reward", "summed reward"), ("distinct_share", "distinct queries")):
-            values = {t: [[e[key] for e in log] for log in logs] for t, logs in found.items()}
-            series = [_series(title, logs) for title, logs in values.items()]
-            steps = list(range(1, len(series[0].mean) + 1))
-            top = max(max(s.high) for s in series) * 1.1
-            panels.append(Panel(f"{variant.title()}: {label}", "rollout batch", steps, series, top))
-    return svg(panels, _COLORS, "Rewards of rollouts while training, IL-GRPO and GRPO")
+        for key, label in CURVES:
+            series = [_series(title, [log[key] for log in logs]) for title, logs in found.items()]
+            batches = list(range(1, len(series[0].mean) + 1))
+            top = max(max(s.high) for s in series) * 1.1 or 1.0
+            panels.append(
+                Panel(f"{variant.title()}: {label}", "rollout batch", batches, series, top)
+            )
+    return svg(panels, _COLORS, "Rollouts while training, IL-GRPO and GRPO")
 
 
-def _curve(path: Path) -> list[dict]:
+def _curve(path: Path) -> dict[str, list[float]]:
+    """By rollout batch, the values of CURVES."""
     log = json.loads((path / "training_log.json").read_text())
-    return [entry for entry in log if "reward" in entry]
+    found: dict[str, list[float]] = {key: [] for key, _ in CURVES}
+    for entry in log:
+        if "reward" in entry:
+            of_queries = sum(entry[f"rewards/{term}/mean"] for term in ("ctr", "rouge", "length"))
+            values = {**entry, "slot_reward": of_queries / max(entry["queries"], 1e-9)}
+            for key, of in found.items():
+                of.append(values[key])
+    return found
 
 
 def _series(title: str, logs: Sequence[Sequence[float]], window: int = 5) -> Series:

@@ -1,10 +1,11 @@
-"""What next searches are told from: others' searches as often as they come, and garbled text."""
+"""What next searches are told from: any query of the log, popular or not, and garbled text."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aigq.context import ACTIONS
 from training.ctr.contrast import DRAWN, GARBLED, Contrasts, garble
 
 pytestmark = pytest.mark.torch
@@ -17,19 +18,21 @@ def draw(data, seed=0):
 
 
 def test_own_searches_are_no_contrast_and_no_search_is_none(make_exposures):
-    """Ann searched two things, Bob one of them, Cy nothing, Di another."""
+    """Ann searched two things, Bob one of them, Cy nothing, Di another; Eve something long ago.
+    A hint that nobody searched, "lamp", is no query to tell from."""
     rows = [
         ("ann", [], *HINTS, ["camping tent", "dome tent"]),
         ("bob", [], *HINTS, ["dome tent"]),
         ("cy", [], *HINTS, []),
         ("di", [], *HINTS, ["piano"]),
+        ("eve", ["harp"], *HINTS, []),
     ]
     data = make_exposures(rows)
     told = {row[0]: set() for row in rows}
     for seed in range(50):
         query, mask, garbled = draw(data, seed)
-        assert query.shape == mask.shape == (4, 1 + DRAWN + GARBLED)
-        assert not mask[2].any() and mask[[0, 1, 3], 0].all()
+        assert query.shape == mask.shape == (5, 1 + DRAWN + GARBLED)
+        assert not mask[[2, 4]].any() and mask[[0, 1, 3], 0].all()
         assert not set(garbled) & set(data.texts)
         texts = [*data.texts, *garbled]
         for row, numbers, counts in zip(rows, query, mask, strict=True):
@@ -39,22 +42,29 @@ def test_own_searches_are_no_contrast_and_no_search_is_none(make_exposures):
             told[row[0]] |= found
             assert (numbers[1 + DRAWN :] >= len(data.texts))[counts[1 + DRAWN :]].all()
     assert told == {
-        "ann": {"piano"},
-        "bob": {"camping tent", "piano"},
+        "ann": {"harp", "piano"},
+        "bob": {"camping tent", "harp", "piano"},
         "cy": set(),
-        "di": {"camping tent", "dome tent"},
+        "di": {"camping tent", "dome tent", "harp"},
+        "eve": set(),
     }
 
 
-def test_queries_are_drawn_as_often_as_they_are_searched(make_exposures):
-    """Popularity must not pay: of eight others' searches six are for tents."""
+def test_what_is_clicked_but_not_searched_is_no_query(make_exposures):
+    data = make_exposures([("ann", ["a long item title"], *HINTS, ["tent"])] * 3)
+    data.action[:] = ACTIONS.index("item_click")
+    assert not draw(data)[1][:, 1 : 1 + DRAWN].any()
+
+
+def test_popular_queries_are_drawn_no_more_often_than_others(make_exposures):
+    """Popularity must pay as much as it is worth: six of eight others' searches are for tents."""
     nexts = ["tent"] * 6 + ["harp", "lute"]
     rows = [(f"u{i}", [], *HINTS, [nexts[i % 8]]) for i in range(400)]
     rows += [("last", [], *HINTS, ["piano"])] * 400
     data = make_exposures(rows)
     query, mask, _ = draw(data)
     drawn = query[400:, 1 : 1 + DRAWN][mask[400:, 1 : 1 + DRAWN]]
-    assert np.mean(drawn == data.texts.index("tent")) == pytest.approx(0.75, abs=0.03)
+    assert np.mean(drawn == data.texts.index("tent")) == pytest.approx(1 / 3, abs=0.05)
 
 
 def test_what_is_drawn_depends_on_the_seed_alone(make_planted):

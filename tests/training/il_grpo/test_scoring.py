@@ -35,6 +35,15 @@ def test_a_direct_list_by_hand(make_scorer, make_task, ids_of):
     assert by_name["triggers"] == [0, 0]
 
 
+def test_a_click_on_a_repeated_query_is_paid_once(make_scorer, make_task, ids_of):
+    """It is displayed once; likeness to the reference and length count as ever."""
+    scorer = make_scorer({"red shoes": 0.2}, weight_ctr=1.0, weight_rouge=0.5, weight_length=0.1)
+    task = make_task("gift card", "red shoes", "red shoes")
+    found = scorer.score([task], [ids_of("red shoes\nRED  shoes\nlamp")])
+    assert found.by_slot[0, :, 0].tolist() == pytest.approx([0.8, 0.0, 0.4])
+    assert found.query[0].tolist() == pytest.approx([0.9, 0.6, 0.5])
+
+
 def test_the_terms_add_up_to_what_is_rewarded(make_scorer, make_task, ids_of):
     """Canonical GRPO maximises the sum of what IL-GRPO takes apart."""
     task = make_task("red shoes", "blue lamp", triggers=((1,), (2,)))

@@ -1,0 +1,152 @@
+"""The study's commands, and its tables and curves from figures that are known."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import click
+import pytest
+
+from aigq import models
+from aigq.cli import main
+from aigq.settings import Home, UserError
+from training.il_grpo import study
+
+
+def commands(home: Home, rows) -> list[list[str]]:
+    steps = study._steps(home, rows, 1000, 6)
+    return [c for _, found in steps for c in (found() if callable(found) else found)]
+
+
+@pytest.mark.parametrize("variant", ["direct", "think"])
+def test_every_command_is_one(tmp_path, variant):
+    found = commands(Home(tmp_path), {variant: study.table_rows(variant, [1, 2, 3], True)})
+    assert len(found) == 2 * 3 + 4 + 1
+    for command in found:
+        group, arguments = main, command[1:]
+        context = click.Context(group)
+        while isinstance(group, click.Group):
+            _, group, arguments = group.resolve_command(context, arguments)
+        group.make_context("command", list(arguments))
+    judged = [b for a, b in zip(found[-1], found[-1][1:], strict=False) if a == "--model"]
+    trained = [c[c.index("--name") + 1] for c in found[:-1]]
+    assert sorted(judged) == sorted([f"{variant}_il_sft", *trained])
+
+
+def test_ablations_take_one_thing_away():
+    from training.il_grpo.settings import GrpoSettings
+
+    def settings(options: list[str]) -> dict:
+        context = click.Context(main)
+        _, group, rest = main.resolve_command(context, ["train", "grpo", *options])
+        _, job, rest = group.resolve_command(click.Context(group), rest)
+        given = job.make_context("grpo", rest).params
+        fields = {k: v for k, v in given.items() if k in GrpoSettings.model_fields}
+        return GrpoSettings(**{k: v for k, v in fields.items() if v is not None}).model_dump()
+
+    whole = settings([])
+    changed = {
+        name: {key for key, value in settings(options).items() if value != whole[key]}
+        for name, options in study.ABLATIONS.items()
+    }
+    assert changed == {
+        "no_slots": {"algorithm"},
+        "no_entropy": {"entropy_weight", "wide_below", "wide_above"},
+        "no_ctr": {"weight_ctr", "keep_low", "keep_high"},
+    }
+
+
+@pytest.fixture
+def studied(make_home, insert_raw, tmp_path) -> tuple[Home, dict[str, list[study.Row]]]:
+    """Two seeds and the ablations, judged: each model's Query HR@30 is a number of its own, each
+    rollout batch holds one query worth .1, .2, ... more a batch."""
+    home = make_home(tmp_path / "shop")
+    rows = {"direct": study.table_rows("direct", [1, 2], True)}
+    names = [name for row in rows["direct"] for name in row.names]
+    hit = {name: 0.1 + 0.01 * place for place, name in enumerate(names)}
+    for name in names:
+        build = home.models / "build"
+        build.mkdir(parents=True)
+        log = [
+            {
+                "reward": 9.0,
+                "queries": 2.0,
+                "distinct_share": 0.5,
+                "malformed": 0.0,
+                "rewards/ctr/mean": 0.2 * batch,
+                "rewards/rouge/mean": 0.1,
+                "rewards/length/mean": 0.1,
+            }
+            for batch in range(1, 8)
+        ]
+        (build / "training_log.json").write_text(json.dumps([*log, {"train_loss": 1.0}]))
+        seed = int(name[-1]) if name[-1].isdecimal() else 1
+        before, after = ({key: value for key, *_ in study.HELD_OUT} for value in (0.25, 0.5))
+        metrics = {} if name == "direct_il_sft" else {"before": before, "after": after}
+        models.publish(home, name, "1", build, {"seed": seed, "metrics": metrics})
+    of = {"model_version": "1", "metric": "query_hr", "k": 30, "slice": "all"}
+    insert_raw(
+        home, schema="eval", metrics=[{**of, "model": n, "value": v} for n, v in hit.items()]
+    )
+    # As `aigq evaluate` leaves them: each pair once, in the order the models were named.
+    insert_raw(
+        home,
+        schema="eval",
+        comparisons=[
+            {
+                **of,
+                "model": one,
+                "other_model": other,
+                "other_version": "1",
+                "difference": hit[one] - hit[other],
+                "interval_low": hit[one] - hit[other] - 0.005,
+                "interval_high": hit[one] - hit[other] + 0.005,
+            }
+            for place, one in enumerate(names)
+            for other in names[place + 1 :]
+        ],
+    )
+    return home, rows
+
+
+def test_report_has_means_ranges_and_differences(studied, capsys):
+    home, rows = studied
+    study.write_report(home, rows)
+    text = (home.reports / "grpo_study.md").read_text()
+    assert text in capsys.readouterr().out
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
+    judged, held_out, differences = (
+        [line for line in part.splitlines() if line.startswith("|")]
+        for part in text.split("\n\n")[1::2]
+    )
+    assert judged[2].startswith("| IL-SFT | 0.100 |  |")
+    assert judged[3].startswith("| + GRPO | 0.115 (0.110 0.120) |")
+    assert judged[4].startswith("| + IL-GRPO | 0.135 (0.130 0.140) |")
+    assert [line.split("|")[1].strip(" .") for line in judged[5:]] == [
+        "no slots", "no entropy", "no ctr", "no filter",
+    ]  # fmt: skip
+    # What the policies were before training is what IL-SFT is.
+    assert held_out[2].startswith("| IL-SFT | 0.250 (0.250 0.250) |")
+    assert held_out[4].startswith("| + IL-GRPO | 0.500 (0.500 0.500) |")
+    assert "| +0.030 [0.025 0.035]* |" in lines["IL-GRPO - IL-SFT (seed 1)"]
+    assert "| +0.020 [0.015 0.025]* |" in lines["IL-GRPO - GRPO (seed 2)"]
+    assert "| +0.050 [0.045 0.055]* |" in lines["no filter - IL-GRPO"]
+    assert len(differences) == 2 + 2 * 3 + 4
+    root = ET.fromstring((home.reports / "grpo_study.svg").read_text())
+    assert len([g for g in root if g.tag.endswith("g")]) == len(study.CURVES)
+
+
+def test_a_query_is_worth_the_terms_over_its_list(studied):
+    home, _ = studied
+    curve = study._curve(models.resolve(home, "direct_grpo_s1").path)
+    assert curve["slot_reward"] == pytest.approx([0.1 * batch + 0.1 for batch in range(1, 8)])
+    assert curve["queries"] == [2.0] * 7
+    smooth = study._series("GRPO", [curve["slot_reward"], [0.0] * 7], window=2)
+    assert smooth.mean == pytest.approx([0.1, *(0.125 + 0.05 * b for b in range(6))])
+    assert smooth.low == [0.0] * 7
+
+
+def test_a_model_that_is_missing_is_named(studied):
+    home, rows = studied
+    rows["direct"].append(study.Row("more", ["direct_more_s1"]))
+    with pytest.raises(UserError, match="no model 'direct_more_s1'"):
+        study.write_report(home, rows)
