@@ -2,7 +2,7 @@
 -- has a text. `dbt test` also counts: every context has as many behaviours as the log knows before the
 -- prediction, the newest on the newest such day. That costs as much as to build the contexts again,
 -- so a build leaves it to contexts_are_the_newest_behaviors, which compares some of them whole.
-{% set is_counted = execute and flags.WHICH != 'build' %}
+{% set is_counted = not execute or flags.WHICH != 'build' %}
 with samples as (
 
 {{ sampled_contexts() }}
