@@ -80,14 +80,15 @@ def list_spans(ids: Sequence[int], tokens: TokenBytes) -> Spans:
     reading = tokens.read(ids)
     parsed = parse_list(reading.text, finished=reading.finished)
     if parsed.error:
-        return Spans(reading.spans([]), (), parsed.error)
+        return Spans(reading.spans([]), (), (), parsed.error)
     regions: list[Region] = []
     position = 0
     lines = reading.text.split(SEPARATOR)
     for slot, line in enumerate(lines):
         regions.append(Region(position, position + len(line), slot))
         position += len(line) + len(SEPARATOR)
-    return Spans(reading.spans(regions), tuple(map(normalize_query, lines)))
+    queries = tuple(map(normalize_query, lines))
+    return Spans(reading.spans(regions), queries, (0,) * len(queries))
 
 
 def merge_lists(lists: Iterable[Sequence[str]]) -> list[str]:

@@ -38,12 +38,14 @@ class Region(NamedTuple):
 class Spans:
     """``spans``: one per token id, the number of its query slot or a constant of this module.
 
-    ``queries``: the normalised query of each slot, in output order, repeats included. Both without
-    slots where the completion is malformed, and ``error`` says how.
+    ``queries``: the normalised query of each slot, in output order, repeats included. ``lists``:
+    which of the completion's lists each slot stands in, from 0: Think writes one for each interest
+    point. All without slots where the completion is malformed, and ``error`` says how.
     """
 
     spans: tuple[int, ...]
     queries: tuple[str, ...]
+    lists: tuple[int, ...]
     error: str | None = None
 
 

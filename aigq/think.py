@@ -149,9 +149,10 @@ def think_spans(ids: Sequence[int], tokens: TokenBytes, *, behaviors: int) -> Sp
     reading = tokens.read(ids)
     parsed = parse_think(reading.text, finished=reading.finished, behaviors=behaviors)
     if parsed.error:
-        return Spans(reading.spans([]), (), parsed.error)
+        return Spans(reading.spans([]), (), (), parsed.error)
     regions: list[Region] = []
     queries: list[str] = []
+    points: list[int] = []
     position, in_answer = 0, False
     for line in reading.text.split(_LINE):
         start, end = position, position + len(line)
@@ -168,8 +169,9 @@ def think_spans(ids: Sequence[int], tokens: TokenBytes, *, behaviors: int) -> Sp
                 regions.append(Region(start, start + len(field), span))
                 if place:
                     queries.append(normalize_query(field))
+                    points.append(int(number) - 1)
                 start += len(field) + len(_FIELD)
-    return Spans(reading.spans(regions), tuple(queries))
+    return Spans(reading.spans(regions), tuple(queries), tuple(points))
 
 
 def _numbered(lines: Iterable[str]) -> Iterator[str]:

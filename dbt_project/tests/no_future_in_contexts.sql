@@ -1,16 +1,16 @@
--- No context has a behaviour on a day after the prediction's, its behaviours are in order, and each
--- has a text. `dbt test` also counts: every context has as many behaviours as the log knows before the
--- prediction, the newest on the newest such day. That costs as much as to build the contexts again,
--- so a build leaves it to contexts_are_the_newest_behaviors, which compares some of them whole.
-{% set is_counted = not execute or flags.WHICH != 'build' %}
+-- Every context has as many behaviours as the log knows before the prediction, the newest on the
+-- newest such day, and none on a day after the prediction's. Their contents are compared in
+-- contexts_are_the_newest_behaviors. Each has a text. A build from scratch counts the behaviours of
+-- its newest day only, which else costs as much as to build all contexts again; `dbt test` of all.
+{% set counted = in_days('samples.session_date', changed_days()[-1:])
+    if execute and flags.WHICH == 'build' and not builds_on() else 'true' %}
 with samples as (
 
 {{ sampled_contexts() }}
 
-)
+),
 
-{% if is_counted %}
-, earlier as (
+earlier as (
 
     select
         samples.sample,
@@ -22,26 +22,23 @@ with samples as (
         on
             samples.user_id = behaviors.user_id
             and behaviors.occurred_at < samples.session_start_at
+    where {{ counted }}
     group by samples.sample, samples.instance_id
 
 )
-{% endif %}
 
 select
     samples.sample,
     samples.instance_id,
     len(samples.behaviors) as behaviors,
+    earlier.expected,
 from samples
-{% if is_counted %}
-inner join earlier using (sample, instance_id)
-{% endif %}
+left join earlier using (sample, instance_id)
 where
-    list_min({{ list_field('samples.behaviors', 'days_ago') }}) < 0
+    len(samples.behaviors) <> earlier.expected
+    or samples.behaviors[-1].days_ago <> samples.session_date - earlier.newest_date
+    or list_min({{ list_field('samples.behaviors', 'days_ago') }}) < 0
     or {{ list_field('samples.behaviors', 'days_ago') }}
     <> list_reverse_sort({{ list_field('samples.behaviors', 'days_ago') }})
     or list_count({{ list_field('samples.behaviors', 'content_text') }}) <> len(samples.behaviors)
     or (samples.sample = 'test_user_days' and samples.behaviors[-1].days_ago < 1)
-    {% if is_counted %}
-    or len(samples.behaviors) <> earlier.expected
-    or samples.behaviors[-1].days_ago <> samples.session_date - earlier.newest_date
-    {% endif %}

@@ -100,9 +100,9 @@ class Scorer:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Unweighted terms (B, K, 3), R_q (B, K), and the weighted terms."""
         how = self._settings
-        queries = [spans.queries for spans in read]
-        by_slot = torch.full((len(tasks), max(1, *map(len, queries)), 3), torch.nan)
-        for row, values in enumerate(self._by_slot(tasks, queries)):
+        longest = max(1, *(len(spans.queries) for spans in read))
+        by_slot = torch.full((len(tasks), longest, 3), torch.nan)
+        for row, values in enumerate(self._by_slot(tasks, read)):
             if values:
                 by_slot[row, : len(values)] = torch.tensor(values)
         weighted = by_slot * torch.tensor([how.weight_ctr, how.weight_rouge, how.weight_length])
@@ -120,22 +120,26 @@ class Scorer:
         return think_spans(ids, self._tokens, behaviors=task.kept)
 
     def _by_slot(
-        self, tasks: Sequence[Task], queries: Sequence[tuple[str, ...]]
+        self, tasks: Sequence[Task], read: Sequence[Spans]
     ) -> list[list[tuple[float, float, float]]]:
         """Click, ROUGE-L and length reward of each slot; the k-th query against the k-th reference,
         0 beyond the last of these.
 
-        What repeats an earlier query of its list is dropped before anything is displayed, so its
-        click probability is 0. Without this every slot moves to the one query that is best in any.
+        What repeats an earlier query of its list, of its interest point for Think, is dropped
+        before anything is displayed, so its click probability is 0. Without this every slot moves to
+        the one query that is best in any. Two points may propose the same: x2q counts how many do.
         """
         how = self._settings
+        queries = [spans.queries for spans in read]
         probabilities = self._ctr.score([task.context for task in tasks], queries)
         found = []
-        for task, of, clicked in zip(tasks, queries, probabilities, strict=True):
+        for task, spans, clicked in zip(tasks, read, probabilities, strict=True):
+            of = spans.queries
             references = [*task.queries, *[""] * len(of)]
+            placed = list(zip(spans.lists, of, strict=True))
             shown = [
-                float(p) if q not in of[:k] else 0.0
-                for k, (q, p) in enumerate(zip(of, clicked, strict=True))
+                float(p) if place not in placed[:k] else 0.0
+                for k, (place, p) in enumerate(zip(placed, clicked, strict=True))
             ]
             found.append(
                 [

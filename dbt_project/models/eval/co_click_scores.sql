@@ -12,14 +12,8 @@ with instances as (
         user_id,
         session_date,
         row_number() over (order by instance_id) as instance,
-    from {{ ref('test_user_days') }} as contexts
-    where {{ in_changed_contexts('contexts.user_id', 'contexts.session_date', fitted_on='training_days') }}
-
-),
-
-weights as (
-
-    select * from {{ ref('co_click_weights') }}
+    from {{ ref('test_user_days') }} as days
+    where {{ in_changed_contexts('days.user_id', 'days.session_date', fitted_on='training_days') }}
 
 ),
 
@@ -33,6 +27,13 @@ contents as (
     from {{ ref('test_contexts') }} as contexts
     inner join instances using (instance_id)
     group by instances.instance, contexts.content_key
+
+),
+
+weights as (
+
+    select * from {{ ref('co_click_weights') }}
+    where content_key in (select content_key from contents)
 
 ),
 

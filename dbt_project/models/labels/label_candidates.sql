@@ -40,23 +40,23 @@ judged as (
 ),
 
 -- Tier by tier, the best first; one sort for all that is counted.
+{% set in_order = 'partition by session_id, variant order by tier_order, first_key, second_key, query_text' %}
+{% set up_to_here = 'rows between unbounded preceding and current row' %}
+{% set all_rows = 'rows between unbounded preceding and unbounded following' %}
 placed as (
 
     select
         *,
-        row_number() over in_order as place,
-        count(*) filter (not is_repeated and not is_misaligned) over (
-            in_order rows between unbounded preceding and current row
+        row_number() over ({{ in_order }}) as place,
+        sum(case when is_repeated or is_misaligned then 0 else 1 end) over (
+            {{ in_order }} {{ up_to_here }}
         ) as kept_place,
         {% for tier in range(1, 4) %}
-        count(*) filter (tier_order <= {{ tier }}) over (
-            in_order rows between unbounded preceding and unbounded following
+        sum(case when tier_order <= {{ tier }} then 1 else 0 end) over (
+            {{ in_order }} {{ all_rows }}
         ) as up_to_tier_{{ tier }},
         {% endfor %}
     from (select * from direct union all select * from judged)
-    window in_order as (
-        partition by session_id, variant order by tier_order, first_key, second_key, query_text
-    )
 
 ),
 

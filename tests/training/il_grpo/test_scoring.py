@@ -44,6 +44,14 @@ def test_a_click_on_a_repeated_query_is_paid_once(make_scorer, make_task, ids_of
     assert found.query[0].tolist() == pytest.approx([0.9, 0.6, 0.5])
 
 
+def test_two_points_may_propose_the_same(make_scorer, make_task, ids_of):
+    """x2q counts how many of a trigger's points propose a query; a point says it once."""
+    task = make_task("gift card", triggers=((1,), (2,)))
+    text = "1|Why.\n2|So.\n\n1|1\tred shoes\tred shoes\n2|2\tred shoes"
+    found = make_scorer({"red shoes": 0.2}, weight_ctr=1.0).score([task], [ids_of(text)])
+    assert found.by_slot[0, :, 0].tolist() == pytest.approx([0.8, 0.0, 0.8])
+
+
 def test_the_terms_add_up_to_what_is_rewarded(make_scorer, make_task, ids_of):
     """Canonical GRPO maximises the sum of what IL-GRPO takes apart."""
     task = make_task("red shoes", "blue lamp", triggers=((1,), (2,)))
