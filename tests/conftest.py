@@ -277,6 +277,8 @@ def _run_dbt(
     process, parsed, known = _begin_dbt(home, *arguments, **options, **pipes)
     with process:
         out, err = process.communicate()
+    # dbt wrote it for the name that the home had meanwhile.
+    features.config_path(home)
     if process.returncode == 0 and parsed.exists() and not known.exists():
         shutil.copyfile(parsed, known)
     if check and process.returncode != 0:

@@ -15,9 +15,8 @@ import duckdb
 from aigq import warehouse
 from aigq.ingest import files
 
-# The final tables and their schemas in the lake: what the contract promises, without the x2q index,
-# which is empty where no job has filled it, and features.item_profile, which bears the time of its
-# build.
+# The final tables and their schemas in the lake: those that dbt fills from a log alone and others
+# read, without features.item_profile, which bears the time of its build, and without views on them.
 TABLES = {
     "behaviors": "behavior",
     "item_texts": "items",

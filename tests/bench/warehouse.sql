@@ -5,7 +5,7 @@
 -- tests, no history. tests/bench/test_warehouse.py holds its rows against dbt's.
 --
 -- tests/bench/warehouse.py runs it in the folder of its results, with the landing files as the
--- views landing.* and normalize_query registered. Temporary tables go as soon as they are used up.
+-- views landing.* and normalize_query registered. Large temporary tables go as they are used up.
 
 -- Queries become numbers in the order of their texts, which break ties as the texts would.
 create temp table texts as

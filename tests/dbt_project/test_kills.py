@@ -53,7 +53,6 @@ def test_killed_at_any_moment(growing_shop, tmp_path, insert_raw, run_dbt, start
     home = Home(tmp_path / "home")
 
     def day_before() -> None:
-        # Always at the same path: dbt parses the project anew for another one.
         shutil.rmtree(home.root, ignore_errors=True)
         shutil.copytree(built.root, home.root)
         insert_raw(home, **day)

@@ -1,5 +1,6 @@
 """The SQL against the same rules in plain Python, on random logs full of ties and midnights."""
 
+import re
 import shutil
 from datetime import UTC, datetime
 
@@ -172,6 +173,37 @@ def test_what_evaluation_tells_apart_is_that_of_the_reference(random_shop, rows_
         for r in rows_of(home, "from eval.test_instances")
     }
     assert instances == reference.test_instances()
+
+
+def test_what_is_broken_fails_its_test(random_shop, run_dbt, tmp_path):
+    """A context without its newest behaviour, a doubled label, a candidate without a session and a
+    kept one with a reason to drop it: each is found, and nothing else is."""
+    original, reference = random_shop
+    shutil.copytree(original.root / "lake", tmp_path / "lake")
+    changed = Home(tmp_path)
+
+    def spoil(lake):
+        lake.execute(
+            "UPDATE lake.samples.samples_think SET behaviors = behaviors[1:len(behaviors) - 1]"
+            " WHERE len(behaviors) > 1"
+        )
+        lake.execute("INSERT INTO lake.labels.label_lists FROM lake.labels.label_lists LIMIT 1")
+        lake.execute(
+            "UPDATE lake.labels.label_candidates SET session_id = NULL WHERE session_id ="
+            " (SELECT min(session_id) FROM lake.labels.label_candidates)"
+        )
+        lake.execute(
+            "UPDATE lake.labels.label_candidates SET drop_reason = 'duplicate' WHERE session_id ="
+            " (SELECT max(session_id) FROM lake.labels.label_candidates)"
+        )
+
+    warehouse.write(changed, spoil)
+    checks = ["no_future_in_contexts", "candidates_have_a_fate", "label_lists", "label_candidates"]
+    result = run_dbt(changed, "test", "-s", *checks, variables=reference.variables, check=False)
+    failed = re.findall(r"FAIL \d+ (\w+?)(?:_v1_\w+)? \.", result.stdout)
+    assert {"no_future_in_contexts", "candidates_have_a_fate"} <= set(failed), result.stdout
+    assert {"unique_grain_label_lists", "unique_grain_label_candidates"} <= set(failed), failed
+    assert "accepted_values" not in " ".join(failed), failed
 
 
 @pytest.mark.parametrize(

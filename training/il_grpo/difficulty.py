@@ -2,8 +2,8 @@
 
 A prompt's reward is the mean, over its rollouts, of the mean query reward R_q of a rollout's slots,
 0 for a rollout without any. Prompts from ``keep_low`` to ``keep_high`` are trained on. Judging one
-costs as much as rollouts do, so they are judged in a random order, and no more of them once enough
-are kept for the batches that follow.
+costs as much as rollouts do, so they are judged in a random order, some at a time, and no more of
+them once enough are kept for the batches that follow.
 """
 
 import json

@@ -126,8 +126,8 @@ class Scorer:
         0 beyond the last of these.
 
         What repeats an earlier query of its list, of its interest point for Think, is dropped
-        before anything is displayed, so its click probability is 0. Without this every slot moves to
-        the one query that is best in any. Two points may propose the same: x2q counts how many do.
+        before anything is displayed, so its click probability is 0. Without this every slot moves
+        to the one query that is best in any. Points may propose the same: x2q counts how many do.
         """
         how = self._settings
         queries = [spans.queries for spans in read]

@@ -58,7 +58,7 @@ COMPARED = COLUMNS[:1] + COLUMNS[6:9]
 # Of rollouts for users never trained on, from the manifest.
 HELD_OUT = (
     ("query_reward", "query reward", 3),
-    ("ctr_per_query", "... of it click", 3),
+    ("ctr_per_query", "click reward, unweighted", 3),
     ("rouge", "ROUGE-L, sum of the list", 2),
     ("duplicates", "repeats", 3),
     ("distinct_share", "distinct queries", 2),
@@ -182,13 +182,18 @@ def _judged(home: Home, found: Found) -> list[list[str]]:
 
 
 def _held_out(found: Found) -> list[list[str]]:
-    """Of the first row, whose models were only started from, what the policies were at first."""
+    """Of the first row, whose models were only started from, what IL-GRPO's policies were at first.
+    Without clicks the query reward is another one: nothing to compare."""
+    (title, _), _, (_, ours), *_ = found
+    rows = [(title, "before", ours), *((title, "after", of) for title, of in found[1:])]
     lines = [["", *(title for _, title, _ in HELD_OUT)]]
-    measured = [(title, "after", of) for title, of in found[1:]]
-    started = [model for _, of in found[1:] for model in of]
-    for title, when, of in [(found[0][0], "before", started), *measured]:
-        values = [model.manifest["metrics"].get(when, {}) for model in of]
-        lines.append([title, *(_spread([v.get(key) for v in values], n) for key, _, n in HELD_OUT)])
+    for title, when, of in rows:
+        cells = []
+        for key, _, digits in HELD_OUT:
+            is_other = key == "query_reward" and title.endswith("no ctr")
+            values = [model.manifest["metrics"].get(when, {}).get(key) for model in of]
+            cells.append("" if is_other else _spread(values, digits))
+        lines.append([title, *cells])
     return lines
 
 

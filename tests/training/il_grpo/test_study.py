@@ -80,7 +80,8 @@ def studied(make_home, insert_raw, tmp_path) -> tuple[Home, dict[str, list[study
         ]
         (build / "training_log.json").write_text(json.dumps([*log, {"train_loss": 1.0}]))
         seed = int(name[-1]) if name[-1].isdecimal() else 1
-        before, after = ({key: value for key, *_ in study.HELD_OUT} for value in (0.25, 0.5))
+        first = 0.25 if "_il_grpo" in name else 0.125
+        before, after = ({key: value for key, *_ in study.HELD_OUT} for value in (first, 0.5))
         metrics = {} if name == "direct_il_sft" else {"before": before, "after": after}
         models.publish(home, name, "1", build, {"seed": seed, "metrics": metrics})
     of = {"model_version": "1", "metric": "query_hr", "k": 30, "slice": "all"}
@@ -127,6 +128,7 @@ def test_report_has_means_ranges_and_differences(studied, capsys):
     # What the policies were before training is what IL-SFT is.
     assert held_out[2].startswith("| IL-SFT | 0.250 (0.250 0.250) |")
     assert held_out[4].startswith("| + IL-GRPO | 0.500 (0.500 0.500) |")
+    assert held_out[7].startswith("| ... no ctr |  | 0.500 |"), "another reward"
     assert "| +0.030 [0.025 0.035]* |" in lines["IL-GRPO - IL-SFT (seed 1)"]
     assert "| +0.020 [0.015 0.025]* |" in lines["IL-GRPO - GRPO (seed 2)"]
     assert "| +0.050 [0.045 0.055]* |" in lines["no filter - IL-GRPO"]
