@@ -1,45 +1,29 @@
 -- A candidate is kept, or it says why not; the kept ones are the list. Days are compared by the sum of
 -- their rows' hashes, and sessions of the days that differ, if there are any.
-with kept as (
+with labels as (
 
+    {% for table, sign, is_wanted in [('label_candidates', 1, 'is_kept'), ('label_lists', -1, 'true')] %}
+    {{ 'union all' if not loop.first }}
     select
         session_id,
         session_date,
         variant,
         {{ row_hash(['session_id', 'variant', 'tier', 'query_text']) }} as row_hash,
-    from {{ ref('label_candidates') }}
-    where is_kept and {{ in_tested_days('session_date') }}
-
-),
-
-listed as (
-
-    select
-        session_id,
-        session_date,
-        variant,
-        {{ row_hash(['session_id', 'variant', 'tier', 'query_text']) }} as row_hash,
-    from {{ ref('label_lists') }}
-    where {{ in_tested_days('session_date') }}
+        {{ sign }} as sign,
+    from {{ ref(table) }}
+    where {{ is_wanted }} and {{ in_tested_days('session_date') }}
+    {% endfor %}
 
 ),
 
 days as (
 
     select session_date
-    from (select session_date, sum(row_hash) as kept from kept group by session_date) as of_kept
-    full outer join
-        (select session_date, sum(row_hash) as listed from listed group by session_date) as of_listed
-        using (session_date)
-    where of_kept.kept is distinct from of_listed.listed
-
-),
-
-differing as (
-
-    select *, 1 as times from kept where session_date in (select session_date from days)
-    union all
-    select *, -1 as times from listed where session_date in (select session_date from days)
+    from labels
+    group by session_date
+    having
+        sum(case when sign > 0 then row_hash else 0 end)
+        <> sum(case when sign < 0 then row_hash else 0 end)
 
 )
 
@@ -47,9 +31,10 @@ select
     session_id,
     variant,
     'kept candidates are not the list' as fault,
-from differing
+from labels
+where session_date in (select session_date from days)
 group by session_id, variant, row_hash
-having sum(times) <> 0
+having sum(sign) <> 0
 
 union all
 
