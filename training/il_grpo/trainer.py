@@ -13,6 +13,7 @@ Old log-probs are the trainer's, never the sampler's, which has renormalised its
 update per rollout batch they are those of the loss itself: the ratio is exactly 1.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from trl import GRPOTrainer
 
+from training import distributed
 from training.atomic import AtomicCheckpoints
 from training.il_grpo.advantages import group_advantages, token_advantages
 from training.il_grpo.loss import (
@@ -39,6 +41,8 @@ _SLOTS_LOGGED = 10
 _QUANTILES = (0.1, 0.5, 0.9)
 # Rollouts at least, outside of training.
 _WRITTEN_AT_ONCE = 128
+# Tokens after which rollouts with an end leave the batch the first time.
+_FIRST_PART = 64
 
 
 class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
@@ -69,6 +73,32 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
 
     def _tokenize_prompts(self, prompts: list) -> tuple[list, None, dict]:
         return prompts, None, {}
+
+    def _generate_single_turn(self, prompt_ids, *args, **kwargs):
+        """By transformers, in parts that double what is written: a batch goes on until its longest
+        rollout ends, and most end long before. What is drawn depends on the tokens before it alone,
+        so beginning anew with the others draws from the same distribution."""
+        # Processes that share out weights have to begin together.
+        if self.use_vllm or distributed.world_size() > 1:
+            return super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        whole = self.generation_config
+        found: list[list[int]] = [[] for _ in prompt_ids]
+        left = list(range(len(found)))
+        written = 0
+        try:
+            while left and written < whole.max_new_tokens:
+                size = min(max(written, _FIRST_PART), whole.max_new_tokens - written)
+                self.generation_config = copy.copy(whole)
+                self.generation_config.max_new_tokens = size
+                prompts = [[*prompt_ids[i], *found[i]] for i in left]
+                parts, _ = super()._generate_single_turn(prompts, *args, **kwargs)
+                for i, part in zip(left, parts, strict=True):
+                    found[i] += part
+                written += size
+                left = [i for i in left if found[i][-1] not in self.eos_token_ids]
+        finally:
+            self.generation_config = whole
+        return found, None
 
     def write(self, tasks: Sequence[Task], count: int) -> list[list[int]]:
         """``count`` completions (token ids) of each of ``tasks``, task by task."""

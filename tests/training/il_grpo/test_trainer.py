@@ -2,6 +2,7 @@
 the loss is TRL's wherever the two should agree."""
 
 import json
+from collections import Counter
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from trl import GRPOTrainer
 
 from aigq.settings import UserError
 from training.il_grpo.advantages import group_advantages, token_advantages
+from training.il_grpo.trainer import ListGrpoTrainer
 
 pytestmark = pytest.mark.torch
 
@@ -74,6 +76,39 @@ def test_with_one_pair_of_bounds_loss_and_gradients_are_those_of_trl(
     assert ours.abs() > 1e-4
     for name, grad in our_grads.items():
         torch.testing.assert_close(grad, their_grads[name], msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_written_in_parts_rollouts_are_those_of_trl(make_trainer, monkeypatch):
+    """Where nothing is left to chance (top k 1): some end early, some in the last part, some never;
+    only those without an end are written on."""
+    monkeypatch.setattr("training.il_grpo.trainer._FIRST_PART", 3)
+    trainer = make_trainer(kind=ListGrpoTrainer, top_k=1)
+    prompts = [[i, i + 1, *task.prompt] for i in range(20, 60) for task in trainer.tasks]
+
+    def whole():
+        return GRPOTrainer._generate_single_turn(trainer, prompts, None, {}, 1)
+
+    with torch.no_grad():
+        for weights in trainer.model.parameters():
+            weights *= 5  # as they begin, every token repeats the one before
+    # Untrained, it would never say the real end.
+    written, _ = whole()
+    ends = [written[0][1], written[1][4], written[2][8]]
+    trainer.eos_token_ids = trainer.generation_config.eos_token_id = ends
+    expected = whole()
+    rows, generate = [], trainer.model.generate
+    monkeypatch.setattr(
+        trainer.model,
+        "generate",
+        lambda input_ids, **given: (
+            rows.append(len(input_ids)) or generate(input_ids=input_ids, **given)
+        ),
+    )
+    assert trainer._generate_single_turn(prompts, None, {}, 1) == expected
+    left = [sum(len(of) > n for of in expected[0]) for n in (0, 3, 6)]
+    assert rows == left and left[0] > left[1] > left[2] > 0
+    assert any(of[-1] not in ends for of in expected[0])
+    assert trainer.generation_config.max_new_tokens == 12
 
 
 def test_log_probs_and_entropies_are_those_of_trl(make_trainer):
