@@ -4,13 +4,14 @@
     ... --variants direct --seeds 1 --ablations
 
 Every policy is trained by `aigq train grpo` and judged by `aigq evaluate` beside the one it started
-from; what is trained already is not trained again. Ends with reports/grpo_study.md and .svg in the
-data home: means over the seeds with the lowest and highest, and the reward curves. Wants the models
-VARIANT_il_sft and ctr (`make ladder` trains them).
+from; what is trained already, such as the ladder's rows, which are seed 1, is not trained again.
+Ends with reports/grpo_study.md and .svg in the data home: means over the seeds with the lowest and
+highest, and the reward curves. Wants the models VARIANT_il_sft and ctr (`make ladder` trains them).
 """
 
 import contextlib
 import json
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,15 +108,24 @@ def table_rows(variant: str, seeds: Sequence[int], ablations: bool) -> list[Row]
     """What is compared, in the table's order."""
     rows = [Row("IL-SFT", [f"{variant}_il_sft"])]
     rows += [
-        Row(title, [f"{variant}_{algorithm}_s{seed}" for seed in seeds])
+        Row(title, [_name(variant, algorithm, seed) for seed in seeds])
         for title, algorithm in (("+ GRPO", "grpo"), ("+ IL-GRPO", "il_grpo"))
     ]
     if ablations:
         rows += [
-            Row(f"... {name.replace('_', ' ')}", [f"{variant}_{name}_s{seeds[0]}"])
+            Row(f"... {name.replace('_', ' ')}", [_name(variant, name, seeds[0])])
             for name in (*ABLATIONS, *_OF_VARIANT[variant])
         ]
     return rows
+
+
+def _name(variant: str, kind: str, seed: int) -> str:
+    """Of seed 1, as `make ladder` has it."""
+    return f"{variant}_{kind}" if seed == 1 else f"{variant}_{kind}_s{seed}"
+
+
+def _seed_in(name: str) -> int:
+    return int(found[1]) if (found := re.search(r"_s(\d+)$", name)) else 1
 
 
 def _steps(home: Home, rows: dict[str, list[Row]], instances: int, lists: int) -> list[Step]:
@@ -124,12 +134,13 @@ def _steps(home: Home, rows: dict[str, list[Row]], instances: int, lists: int) -
     for variant, of in rows.items():
         names = [name for row in of[1:] for name in row.names]
         # Seed by seed: an interrupted study has whole ones.
-        for name in sorted(names, key=lambda name: int(name.rpartition("_s")[2])):
-            kind, _, seed = name.removeprefix(f"{variant}_").rpartition("_s")
+        for name in sorted(names, key=_seed_in):
+            kind = re.sub(r"_s\d+$", "", name.removeprefix(f"{variant}_"))
             of_kind = {name: ["--algorithm", name] for name in ALGORITHMS}
             options = (of_kind | ABLATIONS | _OF_VARIANT[variant])[kind]
             command = ["aigq", "train", "grpo", "--variant", variant, "--name", name]
-            command += ["--base-model", f"{variant}_il_sft", "--seed", seed, *options]
+            command += ["--base-model", f"{variant}_il_sft", "--seed", str(_seed_in(name))]
+            command += options
             steps.append(
                 (f"Training: {name}", lambda n=name, c=command: unless_published(home, n, c))
             )

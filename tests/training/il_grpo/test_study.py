@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 import click
 import pytest
 
-from aigq import models
+from aigq import ladder, models
 from aigq.cli import main
 from aigq.settings import Home, UserError
 from training.il_grpo import study
@@ -30,22 +30,34 @@ def test_every_command_is_one(tmp_path, variant):
     judged = [b for a, b in zip(found[-1], found[-1][1:], strict=False) if a == "--model"]
     trained = [c[c.index("--name") + 1] for c in found[:-1]]
     assert sorted(judged) == sorted([f"{variant}_il_sft", *trained])
+    assert {f"{variant}_{of}" for of in ("grpo", "il_grpo")} <= set(trained), "the ladder's rows"
+    seeds = {c[c.index("--name") + 1]: c[c.index("--seed") + 1] for c in found[:-1]}
+    assert seeds[f"{variant}_il_grpo"] == "1" and seeds[f"{variant}_il_grpo_s3"] == "3"
+
+
+def settings(options: list[str]) -> dict:
+    from training.il_grpo.settings import GrpoSettings
+
+    context = click.Context(main)
+    _, group, rest = main.resolve_command(context, ["train", *options])
+    _, job, rest = group.resolve_command(click.Context(group), rest)
+    given = job.make_context("grpo", rest).params
+    fields = {k: v for k, v in given.items() if k in GrpoSettings.model_fields}
+    return GrpoSettings(**{k: v for k, v in fields.items() if v is not None}).model_dump()
+
+
+@pytest.mark.parametrize("variant", ["direct", "think"])
+def test_seed_1_is_trained_as_the_ladder_trains_it(tmp_path, variant):
+    found = commands(Home(tmp_path), {variant: study.table_rows(variant, [1, 2, 3], False)})
+    options = {c[c.index("--name") + 1]: c[2:] for c in found[:-1]}
+    for name in (f"{variant}_grpo", f"{variant}_il_grpo"):
+        assert settings(options[name]) == settings([*ladder._MODELS[name], "--name", name])
 
 
 def test_ablations_take_one_thing_away():
-    from training.il_grpo.settings import GrpoSettings
-
-    def settings(options: list[str]) -> dict:
-        context = click.Context(main)
-        _, group, rest = main.resolve_command(context, ["train", "grpo", *options])
-        _, job, rest = group.resolve_command(click.Context(group), rest)
-        given = job.make_context("grpo", rest).params
-        fields = {k: v for k, v in given.items() if k in GrpoSettings.model_fields}
-        return GrpoSettings(**{k: v for k, v in fields.items() if v is not None}).model_dump()
-
-    whole = settings([])
+    whole = settings(["grpo"])
     changed = {
-        name: {key for key, value in settings(options).items() if value != whole[key]}
+        name: {key for key, value in settings(["grpo", *options]).items() if value != whole[key]}
         for name, options in study.ABLATIONS.items()
     }
     assert changed == {
@@ -139,7 +151,7 @@ def test_report_has_means_ranges_and_differences(studied, capsys):
 
 def test_a_query_is_worth_the_terms_over_its_list(studied):
     home, _ = studied
-    curve = study._curve(models.resolve(home, "direct_grpo_s1").path)
+    curve = study._curve(models.resolve(home, "direct_grpo").path)
     assert curve["slot_reward"] == pytest.approx([0.1 * batch + 0.1 for batch in range(1, 8)])
     assert curve["queries"] == [2.0] * 7
     smooth = study._series("GRPO", [curve["slot_reward"], [0.0] * 7], window=2)
@@ -149,6 +161,6 @@ def test_a_query_is_worth_the_terms_over_its_list(studied):
 
 def test_a_model_that_is_missing_is_named(studied):
     home, rows = studied
-    rows["direct"].append(study.Row("more", ["direct_more_s1"]))
-    with pytest.raises(UserError, match="no model 'direct_more_s1'"):
+    rows["direct"].append(study.Row("more", ["direct_more"]))
+    with pytest.raises(UserError, match="no model 'direct_more'"):
         study.write_report(home, rows)

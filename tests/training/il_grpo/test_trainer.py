@@ -2,7 +2,6 @@
 the loss is TRL's wherever the two should agree."""
 
 import json
-from collections import Counter
 
 import pytest
 import torch
