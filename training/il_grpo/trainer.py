@@ -176,19 +176,26 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         return found
 
     def _at_completions(self, model, ids, mask, width, batch_size):
-        """Log-probs and entropies (B, width). TRL, away from GPUs, projects every position on the
-        vocabulary, and most of them are prompt."""
+        """Log-probs and entropies (B, width), 0 beyond a part's longest completion. TRL, away from
+        GPUs, projects every position on the vocabulary, and most of them are prompt or padding."""
         parts = []
         for start in range(0, len(ids), batch_size):
             rows = slice(start, start + batch_size)
+            used = mask[rows].any(0).nonzero()[:, 0]
+            # The last prompt token predicts the first of the completion.
+            first, end = min(int(used[0]), ids.shape[1] - width - 1), int(used[-1]) + 1
+            ends = max(0, ids.shape[1] - end)
             with self.accelerator.autocast():
                 logits = model(
-                    input_ids=ids[rows],
-                    attention_mask=mask[rows],
+                    input_ids=ids[rows, first:end],
+                    attention_mask=mask[rows, first:end],
                     use_cache=False,
-                    logits_to_keep=width + 1,
+                    logits_to_keep=width - ends + 1,
                 ).logits[:, :-1]
-            parts.append(log_probs_and_entropies(logits / self.temperature, ids[rows, -width:]))
+            found = log_probs_and_entropies(
+                logits / self.temperature, ids[rows, -width : ids.shape[1] - ends]
+            )
+            parts.append([torch.nn.functional.pad(of, (0, ends)) for of in found])
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def _exploring(self, entropies: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
