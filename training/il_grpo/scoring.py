@@ -71,8 +71,8 @@ class Scorer:
         rendered = [self._tokens.read(ids).text for ids in completions]
         form = torch.tensor(
             [
-                0.0 if spans.error else format_reward(text)
-                for spans, text in zip(read, rendered, strict=True)
+                0.0 if spans.error else format_reward(text, len(spans.queries), len(task.queries))
+                for task, spans, text in zip(tasks, read, rendered, strict=True)
             ]
         )
         repeats = torch.tensor(
