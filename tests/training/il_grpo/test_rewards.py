@@ -9,6 +9,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from training.il_grpo.rewards import (
     ctr_reward,
     duplicate_share,
+    format_reward,
     length_reward,
     rouge_l,
     rouge_tokens,
