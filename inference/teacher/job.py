@@ -7,14 +7,16 @@
 
     aigq generate rationales --teacher vllm --model /models/Qwen3-8B
     aigq generate rationales --teacher http://gpu-box:8000 --sessions 5000
+    aigq generate rationales --days 2026-02-12..2026-02-12    # before `aigq train day` of Think
 
-Sessions are the training split's of samples_think, with the context that it has: strictly before
-the session. Each is asked about once: think.teacher_inputs keeps, per task and session, a key of
-what was asked (behaviours, candidates or labels), the teacher and its version, and while these are
-the same the session is done, whatever came out. Another teacher's answers replace the rows. Answers
-are committed in chunks, so that a killed job goes on where it stopped; a session without a valid
-answer is counted in the run's metrics and left for a later run. A session without any behaviour,
-in which there is nothing to reason from, is done without rows.
+Sessions are those of samples_think, of the training split or of the days asked for, with the
+context that it has: strictly before the session. Each is asked about once: think.teacher_inputs
+keeps, per task and session, a key of what was asked (behaviours, candidates or labels), the teacher
+and its version, and while these are the same the session is done, whatever came out. Another
+teacher's answers replace the rows. Answers are committed in chunks, so that a killed job goes on
+where it stopped; a session without a valid answer is counted in the run's metrics and left for a
+later run. A session without any behaviour, in which there is nothing to reason from, is done
+without rows.
 """
 
 from collections import Counter
@@ -26,6 +28,7 @@ from tqdm import tqdm
 
 from aigq import jobs, warehouse
 from aigq.as_of import as_of_option
+from aigq.days import EVERY_DAY, Days, days_option
 from aigq.settings import Home
 from inference.teacher import Answer, Teacher, store
 from inference.teacher.tasks import ALIGNMENTS, CANDIDATES, RATIONALES, Task
@@ -61,9 +64,10 @@ def _options(command: Callable) -> Callable:
         click.option(
             "--sessions",
             type=click.IntRange(min=1),
-            help="At most so many training sessions, the first by md5 of their id: the same for"
-            " every task. [default: all]",
+            help="At most so many sessions, the first by md5 of their id: the same for every task."
+            " [default: all]",
         ),
+        days_option("Sessions of these shop days. [default: of the training split]"),
         as_of_option,
     ]
     for option in reversed(options):
@@ -101,6 +105,7 @@ def _run(
     teacher_model: str | None,
     api: str,
     sessions: int | None,
+    days: Days,
     as_of: str | None,
 ) -> None:
     home = Home.from_environment()
@@ -118,11 +123,12 @@ def _run(
         "teacher_model": model or teacher_model,
         "prompt_version": task.prompt_version,
         "sessions": sessions,
+        "days": days.text,
     }
     with jobs.job(home, name, parameters, as_of=as_of) as run:
         asked = _teacher(home, teacher, model, teacher_model, api)
         try:
-            generate(run, task, asked, limit=sessions)
+            generate(run, task, asked, limit=sessions, days=days)
         finally:
             asked.close()
 
@@ -145,13 +151,21 @@ def _teacher(
     return LlmTeacher(ServerBackend(teacher, teacher_model, api))
 
 
-def generate(run: jobs.Run, task: Task, teacher: Teacher, *, limit: int | None = None) -> None:
-    """Ask ``teacher`` about the sessions that are not done; write what it answers."""
+def generate(
+    run: jobs.Run,
+    task: Task,
+    teacher: Teacher,
+    *,
+    limit: int | None = None,
+    days: Days = EVERY_DAY,
+) -> None:
+    """Ask ``teacher`` about the sessions that are not done, of the training split or of ``days``;
+    write what it answers."""
     con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
     rows_written = 0
     failed: Counter[str] = Counter()
     try:
-        total, pending = store.find_pending(con, run.home, task, teacher, limit)
+        total, pending = store.find_pending(con, run.home, task, teacher, limit, days)
         if pending:
             teacher.start(task, con)
         with tqdm(total=total, initial=total - pending, unit=" sessions", desc=task.name) as bar:
@@ -177,7 +191,8 @@ def generate(run: jobs.Run, task: Task, teacher: Teacher, *, limit: int | None =
         "sessions_failed": failed.total(),
         "failed": dict(sorted(failed.items())),
     }
-    run.read("lake.samples.samples_think: training sessions", total)
+    of = "training sessions" if days == EVERY_DAY else f"sessions of {days.text}"
+    run.read(f"lake.samples.samples_think: {of}", total)
     run.wrote(f"lake.think.{task.name}", rows_written)
     classes = ", ".join(f"{count} {error}" for error, count in sorted(failed.items()))
     run.summary.append(

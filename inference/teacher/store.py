@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from aigq import warehouse
+from aigq.days import EVERY_DAY, Days
 from aigq.jobs import Run
 from aigq.settings import Home, UserError
 from aigq.tables import JOB_TABLES, columns
@@ -55,7 +56,7 @@ inputs AS (
         {acts} AS acts
     FROM lake.samples.samples_think AS samples
     LEFT JOIN candidates USING (session_id)
-    WHERE samples.split = 'train'
+    WHERE {chosen}
     ORDER BY md5(samples.session_id), samples.session_id
     LIMIT $limit
 )
@@ -87,15 +88,24 @@ WHERE task = $task AND teacher = $teacher AND prompt_version = $version
 
 
 def find_pending(
-    con, home: Home, task: Task, teacher: Teacher, limit: int | None
+    con, home: Home, task: Task, teacher: Teacher, limit: int | None, days: Days
 ) -> tuple[int, int]:
-    """Make the temporary table ``pending``; returns how many sessions there are and are pending."""
+    """Make the temporary table ``pending``; returns how many sessions there are and are pending.
+
+    Of the training split, or of ``days`` where they are not every day. Raises :class:`UserError`
+    where there is no such session, or no table to look in.
+    """
     for table in ("samples.samples_think", "labels.label_candidates", "behavior.co_searches"):
         if not warehouse.table_exists(con, table):
             raise UserError(f"the lake has no {table}: run `dbt build` first")
     queries, acts = _QUERIES[task]
     con.execute(
-        _SESSIONS.format(queries=queries, acts=acts, behaviors_key=BEHAVIORS_KEY),
+        _SESSIONS.format(
+            queries=queries,
+            acts=acts,
+            behaviors_key=BEHAVIORS_KEY,
+            chosen="samples.split = 'train'" if days == EVERY_DAY else days.condition,
+        ),
         {"is_judged": task == ALIGNMENTS, "limit": limit},
     )
     # As they are now, whatever past state the sessions are read at.
@@ -112,8 +122,9 @@ def find_pending(
     (total,) = con.execute("SELECT count(*) FROM sessions").fetchone()
     (pending,) = con.execute("SELECT count(*) FROM pending").fetchone()
     if not total:
+        wanted = "with split 'train'" if days == EVERY_DAY else f"of the days {days.text}"
         raise UserError(
-            "samples.samples_think has no row with split 'train': there is no session to ask about"
+            f"samples.samples_think has no row {wanted}: there is no session to ask about"
         )
     return total, pending
 

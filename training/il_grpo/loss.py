@@ -20,7 +20,7 @@ class Bounds:
     above), and the ``quantile`` of token entropy from which a token has the wide ones."""
 
     tight: tuple[float, float] = (0.2, 0.2)
-    wide: tuple[float, float] = (0.2, 0.28)
+    wide: tuple[float, float] = (0.3, 0.3)
     quantile: float = 0.8
 
     def __post_init__(self) -> None:
@@ -35,11 +35,12 @@ class Bounds:
 
 class TokenLoss(NamedTuple):
     """Per token, all (B, T): ``loss``, to be averaged over the completion's tokens; ``ratio`` rho;
-    ``is_clipped``: its gradient is cut."""
+    ``is_clipped``: its gradient is cut; ``divergence``: KL, 0 where it has no weight."""
 
     loss: torch.Tensor
     ratio: torch.Tensor
     is_clipped: torch.Tensor
+    divergence: torch.Tensor
 
 
 def log_probs_and_entropies(
@@ -93,11 +94,13 @@ def token_loss(
     above = torch.where(exploring, bounds.wide[1], bounds.tight[1])
     clipped = ratio.clamp(1 - below, 1 + above)
     loss = -torch.minimum(ratio * advantages, clipped * advantages)
+    divergence = torch.zeros_like(loss)
     if beta:
         log_ratio = reference_log_probs - log_probs
-        loss = loss + beta * (torch.exp(log_ratio) - log_ratio - 1)
+        divergence = torch.exp(log_ratio) - log_ratio - 1
+        loss = loss + beta * divergence
     is_clipped = ((ratio > 1 + above) & (advantages > 0)) | ((ratio < 1 - below) & (advantages < 0))
-    return TokenLoss(loss, ratio.detach(), is_clipped)
+    return TokenLoss(loss, ratio.detach(), is_clipped, divergence.detach())
 
 
 def entropy_bonus(weight: float, step: int, steps: int) -> float:

@@ -71,11 +71,7 @@ def _refuse(
             f" than max_flat ({how.max_flat:.0%}): there is nothing to tell them apart by; raise"
             " the temperature, or look at the rewards' weights"
         )
-    if abs(found["ratio"] - 1) > _RATIO_TOLERANCE[trainer.args.bf16]:
-        raise UserError(
-            f"the same rollouts have other log-probs when scored again (mean ratio"
-            f" {found['ratio']:.4f}, expected 1): dropout, or weights that changed in between"
-        )
+    refuse_ratio(found["ratio"], trainer.args.bf16)
 
 
 def _ratio(trainer: "ListGrpoTrainer", tasks: list, completions: list[list[int]]) -> float:
@@ -107,12 +103,21 @@ def _ratio(trainer: "ListGrpoTrainer", tasks: list, completions: list[list[int]]
     return float(torch.exp(new - old)[is_token].mean())
 
 
+def refuse_ratio(ratio: float, bf16: bool) -> None:
+    """Raise :class:`UserError` where the mean ratio is not 1 before anything is trained."""
+    if not abs(ratio - 1) <= _RATIO_TOLERANCE[bf16]:
+        raise UserError(
+            f"the same rollouts have other log-probs when scored again (mean ratio {ratio:.4f},"
+            " expected 1): dropout, or weights that changed in between"
+        )
+
+
 def refuse_unsynchronised(gap: float) -> None:
     """Raise :class:`UserError` where the sampler's log-probs are not those of the policy.
 
     ``gap``: mean log-prob of the rollouts by the sampler, less that by the trainer.
     """
-    if abs(gap) > _MOST_SAMPLER_GAP:
+    if not abs(gap) <= _MOST_SAMPLER_GAP:
         raise UserError(
             f"rollouts were written with other weights than those that are trained: their mean"
             f" log-prob differs by {gap:+.3f} (at most {_MOST_SAMPLER_GAP} is due to top_k)"

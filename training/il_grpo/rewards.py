@@ -75,7 +75,7 @@ def ctr_reward(predicted: float, *, scale: float, cap: float) -> float:
 def format_reward(text: str, queries: int, wanted: int) -> float:
     """r_format of a completion that parses: the share of its fields (queries, rationales, trigger
     sets) that are written as specified (single blanks, none at the ends, not punctuation alone),
-    times the share of the ``wanted`` slots, the reference's, that its ``queries`` fill.
+    times the share of the ``wanted`` slots, the reference's, that its distinct ``queries`` fill.
 
     What does not parse has 0. Without the second factor a policy learns to write less: shorter
     answers parse more often and repeat less, and a slot that is absent has no reward to lose.

@@ -90,8 +90,9 @@ def arguments(how: GrpoSettings, work: Path, *, max_new_tokens: int, bf16: bool)
         max_completion_length=max_new_tokens,
         temperature=how.temperature,
         top_k=how.top_k,
-        # One that grows is copied with every token.
-        cache_implementation="static",
+        # A cache that grows is copied with every token. Under autocast keys and values are of two
+        # precisions, of which a static one has one.
+        cache_implementation=None if bf16 else "static",
         use_vllm=how.engine.startswith("vllm"),
         vllm_mode=how.engine.removeprefix("vllm_") if how.engine != "transformers" else "colocate",
         vllm_importance_sampling_correction=False,

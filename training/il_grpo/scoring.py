@@ -71,7 +71,9 @@ class Scorer:
         rendered = [self._tokens.read(ids).text for ids in completions]
         form = torch.tensor(
             [
-                0.0 if spans.error else format_reward(text, len(spans.queries), len(task.queries))
+                0.0
+                if spans.error
+                else format_reward(text, len(set(spans.queries)), len(task.queries))
                 for task, spans, text in zip(tasks, read, rendered, strict=True)
             ]
         )

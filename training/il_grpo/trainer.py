@@ -17,11 +17,10 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, is_peft_model
 from datasets import Dataset
 from trl import GRPOTrainer
 
-from training import distributed
 from training.atomic import AtomicCheckpoints
 from training.il_grpo.advantages import group_advantages, token_advantages
 from training.il_grpo.loss import (
@@ -31,7 +30,7 @@ from training.il_grpo.loss import (
     log_probs_and_entropies,
     token_loss,
 )
-from training.il_grpo.preflight import refuse_unsynchronised
+from training.il_grpo.preflight import refuse_ratio, refuse_unsynchronised
 from training.il_grpo.scoring import TERMS, Scored, Scorer
 from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import Task
@@ -64,8 +63,9 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         self.how = how
         self._bounds = how.bounds
         self._scored: Scored | None = None
-        # While rollouts are scored: the entropies that came with the log-probs, by call.
-        self._entropies: list[torch.Tensor] | None = None
+        # While rollouts are scored, the entropies that came with their old log-probs.
+        self._is_scoring = False
+        self._entropies: torch.Tensor | None = None
         rows = Dataset.from_dict({"prompt": range(how.steps * how.prompts)})
         # TRL asks a function for each column of rewards; ours come all at once.
         super().__init__(reward_funcs=[scorer.score] * len(TERMS), train_dataset=rows, **kwargs)
@@ -79,9 +79,11 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         rollout ends, and most end long before. What is drawn depends on the tokens before it alone,
         so beginning anew with the others draws from the same distribution."""
         # Processes that share out weights have to begin together.
-        if self.use_vllm or distributed.world_size() > 1:
+        if self.use_vllm or self.is_deepspeed_enabled or self.is_fsdp_enabled:
             return super()._generate_single_turn(prompt_ids, *args, **kwargs)
         whole = self.generation_config
+        model = self.accelerator.unwrap_model(self.model)
+        base = model.get_base_model() if is_peft_model(model) else model
         found: list[list[int]] = [[] for _ in prompt_ids]
         left = list(range(len(found)))
         written = 0
@@ -90,6 +92,9 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
                 size = min(max(written, _FIRST_PART), whole.max_new_tokens - written)
                 self.generation_config = copy.copy(whole)
                 self.generation_config.max_new_tokens = size
+                # transformers makes no cache smaller than the largest so far: slower, and a run
+                # that was resumed would sum over other widths.
+                base._previous_max_cache_length = -1
                 prompts = [[*prompt_ids[i], *found[i]] for i in left]
                 parts, _ = super()._generate_single_turn(prompts, *args, **kwargs)
                 for i, part in zip(left, parts, strict=True):
@@ -119,14 +124,13 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs):
         tasks = [self.tasks[self.order[row["prompt"]]] for row in inputs]
-        self._entropies = []
+        self._is_scoring, self._entropies = True, None
         try:
             output = super()._generate_and_score_completions(
                 [{"prompt": task.prompt, "task": task} for task in tasks]
             )
-            entropies = self._entropies
         finally:
-            self._entropies = None
+            self._is_scoring = False
         if self.how.algorithm == "il_grpo":
             output["advantages"] = self.slot_advantages(self._scored).to(self.accelerator.device)
         groups = output["advantages"].view(
@@ -136,8 +140,8 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         clip = self.how.advantage_clip
         output["advantages"] = output["advantages"].clamp(-clip, clip)
         if "old_per_token_logps" in output:
-            # The first call was for the old log-probs, a later one for the reference's.
-            output["exploring"] = self._exploring(entropies[0], output["completion_mask"])
+            # They are asked for before the reference's.
+            output["exploring"] = self._exploring(self._entropies, output["completion_mask"])
         return output
 
     def slot_advantages(self, scored: Scored) -> torch.Tensor:
@@ -165,19 +169,23 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         **kwargs,
     ):
         ids = (input_ids, attention_mask, logits_to_keep, batch_size or len(input_ids))
+        # Of rollouts, those of the policy that drew them: the first call. TRL's reference model
+        # computes none.
+        is_asked = self._is_scoring and self._entropies is None
         if input_ids.is_cuda or self.aux_loss_enabled:
             found = super()._get_per_token_logps_and_entropies(
-                model, *ids, compute_entropy or self._entropies is not None, **kwargs
+                model, *ids, compute_entropy or is_asked, **kwargs
             )
         else:
             found = (*self._at_completions(model, *ids), None)
-        if self._entropies is not None:
-            self._entropies.append(found[1])
+        if is_asked:
+            self._entropies = found[1]
         return found
 
     def _at_completions(self, model, ids, mask, width, batch_size):
-        """Log-probs and entropies (B, width), 0 beyond a part's longest completion. TRL, away from
-        GPUs, projects every position on the vocabulary, and most of them are prompt or padding."""
+        """Log-probs and entropies (B, width), 0 where there is no token: whatever batch a row is
+        in, they are the same. TRL, away from GPUs, projects every position on the vocabulary, and
+        most of them are prompt or padding."""
         parts = []
         for start in range(0, len(ids), batch_size):
             rows = slice(start, start + batch_size)
@@ -196,7 +204,10 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
                 logits / self.temperature, ids[rows, -width : ids.shape[1] - ends]
             )
             parts.append([torch.nn.functional.pad(of, (0, ends)) for of in found])
-        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+        is_padding = mask[:, mask.shape[1] - width :] == 0
+        return tuple(
+            torch.cat(part).masked_fill(is_padding, 0) for part in zip(*parts, strict=True)
+        )
 
     def _exploring(self, entropies: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, T): which tokens are among those of high entropy in the whole rollout batch."""
@@ -237,6 +248,9 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         if self.aux_loss_enabled:
             shares = self.current_gradient_accumulation_steps
             loss = loss + self.router_aux_loss_coef * aux_loss / shares
+        if "old_per_token_logps" in inputs and is_first_update and not self.state.global_step:
+            ratio = found.ratio[mask.bool()].nanmean()
+            refuse_ratio(self.accelerator.gather(ratio).mean().item(), self.args.bf16)
         self._log_policy(found, entropies.detach(), exploring, mask)
         return loss
 
@@ -283,18 +297,20 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         )
 
     def _log_policy(self, found, entropies, exploring, mask) -> None:
-        """Clip fraction of either class of tokens, ratios, entropy."""
+        """Clip fraction of either class of tokens, ratios, entropy, KL (0 without a weight)."""
         present = mask.bool()
         masks = {"exploring": exploring & present, "other": ~exploring & present}
         sums = [part for of in masks.values() for part in (found.is_clipped[of].sum(), of.sum())]
         sums += [found.ratio[present].sum(), entropies[present].sum(), present.sum()]
+        sums.append(found.divergence[present].sum())
         sums = self.accelerator.reduce(torch.stack([s.float() for s in sums]), reduction="sum")
-        high, highs, other, others, ratios, entropy, tokens = sums.tolist()
+        high, highs, other, others, ratios, entropy, tokens, divergence = sums.tolist()
         metrics = self._metrics["train"]
         metrics["clip_fraction/exploring"].append(high / max(1, highs))
         metrics["clip_fraction/other"].append(other / max(1, others))
         metrics["ratio/mean"].append(ratios / max(1, tokens))
         metrics["entropy"].append(entropy / max(1, tokens))
+        metrics["kl"].append(divergence / max(1, tokens))
         widest = (found.ratio - 1).abs()[present].max() if present.any() else ratios * 0
         widest = self.accelerator.gather(torch.as_tensor(widest, device=mask.device)).max()
         metrics["ratio/furthest"].append(widest.item())

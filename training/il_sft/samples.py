@@ -148,7 +148,7 @@ def read_rows(
         raise UserError(
             f"think.rationales has none for the {counts['train_rows']} training rows of {table}"
             + (f", but for {outdated} with other behaviours" if outdated else "")
-            + ": run `aigq generate rationales` first, which explains those of the training split"
+            + f": run `aigq generate rationales{f' --days {days.text}' if days else ''}` first"
         )
     query = _SAMPLES.format(
         **(_THINK if variant == "think" else _DIRECT),

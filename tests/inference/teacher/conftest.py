@@ -29,7 +29,7 @@ SESSIONS = {
     "dan:2026-03-03": ([], {"rank": ["wine"]}),
     "eve:2026-03-03": ([(0, "search", "wine", "query:wine")], {"search": ["red wine"]}),
 }
-# A test session, which no teacher may see.
+# A test session, which no teacher sees unless its day is asked for.
 TEST = "ann:2026-03-09"
 # Content, query, users. A single time is chance.
 CO_SEARCHES = [
@@ -59,7 +59,7 @@ def shop(home, monkeypatch):
         con.execute(
             "CREATE TABLE lake.samples.samples_think (session_id VARCHAR, split VARCHAR,"
             f" age_band VARCHAR, gender VARCHAR, region VARCHAR, behaviors {BEHAVIOR}[],"
-            " labels VARCHAR[])"
+            " labels VARCHAR[], session_date DATE)"
         )
         con.execute(
             "CREATE TABLE lake.labels.label_candidates (session_id VARCHAR, variant VARCHAR,"
@@ -78,12 +78,13 @@ def shop(home, monkeypatch):
             labels = [query for queries in tiers.values() for query in queries]
             names = ("days_ago", "action", "content_text", "content_key")
             con.execute(
-                "INSERT INTO lake.samples.samples_think VALUES (?, ?, '25-34', 'f', NULL, ?, ?)",
+                "INSERT INTO lake.samples.samples_think VALUES (?, ?, '25-34', 'f', NULL, ?, ?, ?)",
                 [
                     session,
                     "test" if session == TEST else "train",
                     [dict(zip(names, b, strict=True)) for b in behaviors],
                     labels,
+                    session.partition(":")[2],
                 ],
             )
             for tier, queries in tiers.items():

@@ -70,6 +70,21 @@ def test_interest_points_are_clusters_with_their_labels(table):
     assert "cat" not in found and "dan" not in found
 
 
+def test_days_asked_for_are_explained_whatever_their_split(shop, aigq, rows_of):
+    """For a policy that goes on with a day after the training days."""
+
+    def explained() -> set[str]:
+        rows = rows_of(shop, "SELECT session_id FROM think.rationales")
+        return {row["session_id"] for row in rows}
+
+    aigq("generate", "rationales", "--days", "2026-03-09..2026-03-09")
+    assert explained() == {"ann:2026-03-09"}
+    said = aigq("generate", "rationales", "--days", "2026-03-10..", code=1).output
+    assert "samples.samples_think has no row of the days 2026-03-10.." in said
+    aigq("generate", "rationales")
+    assert explained() > {"ann:2026-03-09", "ann:2026-03-03"}
+
+
 def test_clusters_join_what_is_near():
     nearness = np.eye(4)
     nearness[0, 1] = nearness[1, 0] = 0.9

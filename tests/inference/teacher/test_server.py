@@ -247,7 +247,7 @@ def test_killed_in_the_middle_and_resumed_nothing_is_asked_twice(shop, server, a
             INSERT INTO lake.samples.samples_think
             SELECT 'u' || i || ':2026-03-03', 'train', NULL, NULL, NULL,
                 [{'days_ago': 1, 'action': 'search', 'content_text': 'thing ' || i,
-                    'content_key': 'query:thing ' || i}], ['label ' || i]
+                    'content_key': 'query:thing ' || i}], ['label ' || i], DATE '2026-03-03'
             FROM range(300) t(i)
             """
         )

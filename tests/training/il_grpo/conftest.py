@@ -144,7 +144,7 @@ def make_trainer(tokenizer, ids_of, make_task, make_scorer, tmp_path):
     """``make_trainer(updates=2, ...)``: settings over SETTINGS."""
     works = count()
 
-    def make(kind=Rehearsed, texts=TEXTS, triggers=None, **settings):
+    def make(kind=Rehearsed, texts=TEXTS, triggers=None, bf16=False, **settings):
         how = GrpoSettings(**{**SETTINGS, **settings})
         path = tmp_path / "model"
         torch.manual_seed(0)
@@ -170,7 +170,7 @@ def make_trainer(tokenizer, ids_of, make_task, make_scorer, tmp_path):
             order=plan([0, 1], steps=how.steps, prompts=2, seed=1),
             scorer=make_scorer({"red shoes": 0.2}, **{**SETTINGS, **settings}),
             how=how,
-            args=arguments(how, tmp_path / f"work{next(works)}", max_new_tokens=12, bf16=False),
+            args=arguments(how, tmp_path / f"work{next(works)}", max_new_tokens=12, bf16=bf16),
             processing_class=tokenizer,
         )
         trainer.rollouts = {

@@ -95,6 +95,13 @@ def test_repeats_cost(make_scorer, make_task, ids_of, text, share):
     assert float(repeats) == pytest.approx(-share)
 
 
+def test_repeats_fill_no_slot(make_scorer, make_task, ids_of):
+    """To repeat oneself is worth less than to stop."""
+    texts = ("red shoes", "red shoes\nred shoes", "red shoes\nlamp")
+    found = make_scorer().score([make_task("gift card", "lamp")] * 3, [ids_of(t) for t in texts])
+    assert found.sequence.tolist() == [0.5, 0.0, 1.0]
+
+
 def test_blanks_that_should_not_be_cost_format(make_scorer, make_task, ids_of):
     """Two of four lines: a blank too many, and nothing but a dash."""
     found = make_scorer().score([make_task("lamp")], [ids_of("red shoes\nlamp \n-\ngift card")])

@@ -52,17 +52,27 @@ def test_advantages_are_clipped(make_trainer):
 
 
 @pytest.mark.parametrize("loss", ["dapo", "grpo"])
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize(("accumulation", "kl_weight"), [(1, 0.0), (2, 0.0), (1, 0.3)])
 def test_with_one_pair_of_bounds_loss_and_gradients_are_those_of_trl(
-    make_trainer, loss, accumulation
+    make_trainer, loss, accumulation, kl_weight
 ):
     """The whole way from rollouts to gradients: only the class that computes the loss differs. Old
-    log-probs lie off the policy's, so that bounds bind."""
-    trainer = make_trainer(algorithm="grpo", loss=loss, updates=2, accumulation_steps=accumulation)
+    log-probs lie off the policy's, so that bounds bind, and so do the reference's."""
+    trainer = make_trainer(
+        algorithm="grpo",
+        loss=loss,
+        updates=2,
+        accumulation_steps=accumulation,
+        kl_weight=kl_weight,
+    )
     trainer.epsilon_low = trainer.epsilon_high = 0.2
+    trainer.args.use_bias_correction_kl = False
     output = trainer._generate_and_score_completions(batch_of(trainer))
+    trainer._step = trainer.args.steps_per_generation  # the second update: ratios are off 1
     torch.manual_seed(5)
-    output["old_per_token_logps"] += 0.5 * torch.randn_like(output["old_per_token_logps"])
+    for of in ("old", "ref") if kl_weight else ("old",):
+        values = output[f"{of}_per_token_logps"]
+        values += 0.5 * torch.randn_like(values)
     found = []
     for compute in (trainer._compute_loss, lambda *a: GRPOTrainer._compute_loss(trainer, *a)):
         trainer.model.zero_grad()
@@ -75,6 +85,45 @@ def test_with_one_pair_of_bounds_loss_and_gradients_are_those_of_trl(
     assert ours.abs() > 1e-4
     for name, grad in our_grads.items():
         torch.testing.assert_close(grad, their_grads[name], msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_the_reference_moves_the_divergence_and_not_the_bounds(make_trainer):
+    """Its log-probs come after the old ones; which tokens explore, the policy says."""
+    alone = make_trainer(updates=2)._generate_and_score_completions
+    trainer = make_trainer(updates=2, kl_weight=0.3)
+    with torch.no_grad():
+        for weights in trainer.ref_model.parameters():
+            weights *= 2
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    assert (output["exploring"] == alone(batch_of(trainer))["exploring"]).all()
+    trainer._compute_loss(trainer.model, output)
+    mask = output["completion_mask"].bool()
+    log_ratio = (output["ref_per_token_logps"] - output["old_per_token_logps"])[mask]
+    expected = (log_ratio.exp() - log_ratio - 1).mean().item()
+    assert expected > 1e-3
+    assert trainer._metrics["train"]["kl"] == [pytest.approx(expected, rel=1e-3)]
+
+
+def test_a_ratio_off_one_before_anything_is_trained_is_refused(make_trainer):
+    trainer = make_trainer(updates=2)
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    trainer._compute_loss(trainer.model, output)
+    output["old_per_token_logps"] += 0.01
+    with pytest.raises(UserError, match=r"mean ratio 0\.99"):
+        trainer._compute_loss(trainer.model, output)
+    trainer.state.global_step = 1  # of the second update, where it may be
+    trainer._compute_loss(trainer.model, output)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_it_trains_on_what_it_writes(make_trainer, monkeypatch, bf16):
+    """In several parts, under autocast as without."""
+    monkeypatch.setattr("training.il_grpo.trainer._FIRST_PART", 4)
+    trainer = make_trainer(kind=ListGrpoTrainer, bf16=bf16, updates=2, kl_weight=0.1, steps=2)
+    trainer.train()
+    log = [entry for entry in trainer.state.log_history if "reward" in entry]
+    assert len(log) == 2 and all(entry["completions/max_length"] == 12 for entry in log)
+    assert log[1]["kl"] > 0
 
 
 def test_written_in_parts_rollouts_are_those_of_trl(make_trainer, monkeypatch):
@@ -121,6 +170,7 @@ def test_log_probs_and_entropies_are_those_of_trl(make_trainer):
         mask.shape[1],
     )
     ours = trainer._get_per_token_logps_and_entropies(trainer.model, *inputs, batch_size=3)
+    assert all((of[mask == 0] == 0).all() for of in ours[:2])
     theirs = GRPOTrainer._get_per_token_logps_and_entropies(
         trainer, trainer.model, *inputs, compute_entropy=True
     )
@@ -135,6 +185,7 @@ def test_accumulation_changes_nothing(make_trainer):
         trainer = make_trainer(accumulation_steps=accumulation, updates=2)
         output = trainer._generate_and_score_completions(batch_of(trainer))
         output["old_per_token_logps"] -= 0.3
+        trainer.state.global_step = 1  # the first would refuse that
         size = 8 // accumulation
         total = 0.0
         for start in range(0, 8, size):
