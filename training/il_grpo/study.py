@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 
 from aigq import models, warehouse
-from aigq.settings import Home
+from aigq.settings import Home, UserError
 from aigq.steps import Step, run_steps, unless_published
 from training.plot import Panel, Series, svg
 
@@ -49,13 +49,15 @@ COLUMNS = (
     ("query_hr", 30, "unseen_query", "... unseen", 3),
     ("query_hr", 30, "context_1_3", "... 1-3 behaviours", 3),
     ("cate_hr", 30, "all", "Cate HR@30", 3),
+    ("cate_hr", 30, "novel", "... novel", 3),
+    ("cate_hr", 30, "context_1_3", "... 1-3 behaviours", 3),
     ("sem_sim", 30, "all", "Sem. Sim.", 3),
     ("unique_cates", 30, "all", "Unique Cates", 1),
     ("list_length", 0, "all", "queries a list", 1),
     ("malformed", 0, "all", "malformed", 3),
 )
 # Of which the differences between models are shown, by the same user-days.
-COMPARED = COLUMNS[:1] + COLUMNS[6:9]
+COMPARED = [c for c in COLUMNS if c[1] and c[2] in ("all", "novel", "context_1_3")]
 # Of rollouts for users never trained on, from the manifest.
 HELD_OUT = (
     ("query_reward", "query reward", 3),
@@ -72,6 +74,8 @@ CURVES = (
     ("queries", "queries a rollout"),
     ("malformed", "share of malformed rollouts"),
 )
+# Settings that seeds of one row may differ in. References are resolved, so models are compared.
+_OWN = ("seed", "name", "base_model", "ctr_model")
 _COLORS = {"IL-GRPO": "#4338ca", "GRPO": "#ea580c"}
 
 
@@ -144,10 +148,44 @@ def _steps(home: Home, rows: dict[str, list[Row]], instances: int, lists: int) -
             steps.append(
                 (f"Training: {name}", lambda n=name, c=command: unless_published(home, n, c))
             )
-    evaluate = ["aigq", "evaluate", "--instances", str(instances), "--lists", str(lists)]
-    for name in judged:
-        evaluate += ["--model", name]
-    return [*steps, ("Evaluation on days that no model has seen", [evaluate])]
+
+    def evaluate() -> list[list[str]]:
+        command = ["aigq", "evaluate", "--instances", str(instances), "--lists", str(lists)]
+        for name in judged:
+            command += ["--model", trained(home, name).reference]
+        return [command]
+
+    return [*steps, ("Evaluation on days that no model has seen", evaluate)]
+
+
+def trained(home: Home, name: str) -> models.Model:
+    """The newest version of ``name`` that no day promoted: `aigq train day` goes on under the same
+    name, with days that are judged here."""
+    models.resolve(home, name)
+    found = [m for m in models.versions(home, name) if "promoted_from" not in m.manifest]
+    if not found:
+        raise UserError(f"every version of {name!r} was made by `aigq train day`: train it anew")
+    return found[-1]
+
+
+def _of_one_recipe(row: Row, of: Sequence[models.Model]) -> Sequence[models.Model]:
+    """``of``, the models of ``row``. Raises :class:`UserError` where they differ in more than the
+    seed."""
+    made = [
+        {
+            **{k: v for k, v in model.manifest.get("settings", {}).items() if k not in _OWN},
+            **{key: model.manifest.get(key) for key in ("base_model", "ctr_model")},
+        }
+        for model in of
+    ]
+    for model, other in zip(of[1:], made[1:], strict=True):
+        for key, value in made[0].items():
+            if other.get(key) != value:
+                raise UserError(
+                    f"{row.title.strip('+. ')}: {model.reference} has {key} {other.get(key)!r},"
+                    f" {of[0].reference} {value!r}; move one of the folders away and train it anew"
+                )
+    return of
 
 
 def write_report(home: Home, rows: dict[str, list[Row]]) -> None:
@@ -155,7 +193,10 @@ def write_report(home: Home, rows: dict[str, list[Row]]) -> None:
     where a model is missing."""
     text = []
     for variant, of in rows.items():
-        found = [(row.title, [models.resolve(home, name) for name in row.names]) for row in of]
+        found = [
+            (row.title, _of_one_recipe(row, [trained(home, name) for name in row.names]))
+            for row in of
+        ]
         text += [f"## {variant.title()}", "", *_table(_judged(home, found)), ""]
         text += ["Rollouts for users that no stage was trained on:", ""]
         text += [*_table(_held_out(found)), ""]
@@ -276,7 +317,7 @@ def curves(home: Home, rows: dict[str, list[Row]]) -> str:
     for variant, of in rows.items():
         of_title = {"IL-GRPO": of[2].names, "GRPO": of[1].names}
         found = {
-            title: [_curve(models.resolve(home, name).path) for name in names]
+            title: [_curve(trained(home, name).path) for name in names]
             for title, names in of_title.items()
         }
         for key, label in CURVES:

@@ -12,13 +12,20 @@ from aigq.settings import Home, UserError
 from training.il_grpo import study
 
 
-def commands(home: Home, rows) -> list[list[str]]:
+@pytest.fixture
+def commands(monkeypatch):
+    """``commands(home, rows)``, as if whatever is trained were there."""
+    monkeypatch.setattr(study, "trained", lambda home, name: models.Model(name, "1", home.models))
+    return _commands
+
+
+def _commands(home: Home, rows) -> list[list[str]]:
     steps = study._steps(home, rows, 1000, 6)
     return [c for _, found in steps for c in (found() if callable(found) else found)]
 
 
 @pytest.mark.parametrize("variant", ["direct", "think"])
-def test_every_command_is_one(tmp_path, variant):
+def test_every_command_is_one(tmp_path, commands, variant):
     found = commands(Home(tmp_path), {variant: study.table_rows(variant, [1, 2, 3], True)})
     assert len(found) == 2 * 3 + 4 + 1
     for command in found:
@@ -29,7 +36,7 @@ def test_every_command_is_one(tmp_path, variant):
         group.make_context("command", list(arguments))
     judged = [b for a, b in zip(found[-1], found[-1][1:], strict=False) if a == "--model"]
     trained = [c[c.index("--name") + 1] for c in found[:-1]]
-    assert sorted(judged) == sorted([f"{variant}_il_sft", *trained])
+    assert sorted(judged) == sorted(f"{name}@1" for name in (f"{variant}_il_sft", *trained))
     assert {f"{variant}_{of}" for of in ("grpo", "il_grpo")} <= set(trained), "the ladder's rows"
     seeds = {c[c.index("--name") + 1]: c[c.index("--seed") + 1] for c in found[:-1]}
     assert seeds[f"{variant}_il_grpo"] == "1" and seeds[f"{variant}_il_grpo_s3"] == "3"
@@ -47,7 +54,7 @@ def settings(options: list[str]) -> dict:
 
 
 @pytest.mark.parametrize("variant", ["direct", "think"])
-def test_seed_1_is_trained_as_the_ladder_trains_it(tmp_path, variant):
+def test_seed_1_is_trained_as_the_ladder_trains_it(tmp_path, commands, variant):
     found = commands(Home(tmp_path), {variant: study.table_rows(variant, [1, 2, 3], False)})
     options = {c[c.index("--name") + 1]: c[2:] for c in found[:-1]}
     for name in (f"{variant}_grpo", f"{variant}_il_grpo"):
@@ -157,6 +164,27 @@ def test_a_query_is_worth_the_terms_over_its_list(studied):
     smooth = study._series("GRPO", [curve["slot_reward"], [0.0] * 7], window=2)
     assert smooth.mean == pytest.approx([0.1, *(0.125 + 0.05 * b for b in range(6))])
     assert smooth.low == [0.0] * 7
+
+
+def test_what_a_day_promoted_is_not_studied(studied, tmp_path):
+    """`aigq train day` publishes under the same name, from days that are judged here."""
+    home, _ = studied
+    build = tmp_path / "build"
+    build.mkdir()
+    models.publish(home, "direct_il_grpo", "2", build, {"promoted_from": "candidate@2"})
+    assert models.resolve(home, "direct_il_grpo").version == "2"
+    assert study.trained(home, "direct_il_grpo").version == "1"
+
+
+def test_seeds_of_another_recipe_are_refused(studied, tmp_path):
+    home, rows = studied
+    for name, steps in (("direct_grpo", 40), ("direct_grpo_s2", 20)):
+        build = tmp_path / name
+        build.mkdir()
+        settings = {"steps": steps, "seed": steps, "name": name, "base_model": name}
+        models.publish(home, name, "2", build, {"seed": 1, "settings": settings, "metrics": {}})
+    with pytest.raises(UserError, match="GRPO: direct_grpo_s2@2 has steps 20, direct_grpo@2 40"):
+        study.write_report(home, rows)
 
 
 def test_a_model_that_is_missing_is_named(studied):
