@@ -2,10 +2,10 @@
 
     AIGQ_HOME=data/ladder python tests/bench/grpo_speed.py --base-model direct_il_sft
 
-Rollouts of the first prompts are written once, by the policy; then plain ``trl.GRPOTrainer`` and
-ours take turns at training on them, from the same weights, with the same rewards: ours as it is,
-TRL with one reward function for each of their terms. Writing rollouts costs both the same and is
-left out. ``trl, completions only``: TRL with our way of computing log-probs on CPUs, leaving the
+Rollouts of the first prompts are written by the policy, by TRL's way and by ours; then plain
+``trl.GRPOTrainer`` and ours take turns at training on ours, from the same weights, with the same
+rewards: ours as it is, TRL with one reward function for each of their terms. ``trl, completions
+only``: TRL with our way of computing log-probs on CPUs, leaving the
 rest of the difference.
 """
 
@@ -78,6 +78,19 @@ def rewards_of(scorer, tasks):
     return [function(column) for column in range(len(TERMS))]
 
 
+def write(writer, kind, tasks, order) -> tuple[list[list[list[int]]], float]:
+    """Rollouts of each batch's prompts, the way of ``kind``, and the seconds a batch took."""
+    how, found = writer.how, []
+    began = time.perf_counter()
+    for b in range(0, len(order), how.prompts):
+        of = [tasks[i].prompt for i in order[b : b + how.prompts] for _ in range(how.rollouts)]
+        found.append(kind._generate_single_turn(writer, of, None, {}, how.rollouts)[0])
+    seconds = (time.perf_counter() - began) / len(found)
+    tokens = statistics.mean(len(ids) for batch in found for ids in batch)
+    click.echo(f"{kind.__name__:<24}{seconds:8.2f} s to write a batch, {tokens:.0f} tokens each")
+    return found, seconds
+
+
 @click.command()
 @click.option("--base-model", default="direct_il_sft", show_default=True)
 @click.option("--variant", default="direct", show_default=True)
@@ -120,14 +133,10 @@ def main(base_model: str, variant: str, steps: int, repetitions: int) -> None:
             return trainer
 
         writer = make(Ours, "writer")
-        batches = [
-            ListGrpoTrainer._generate_single_turn(
-                writer,
-                [tasks[i].prompt for i in order[b : b + how.prompts] for _ in range(how.rollouts)],
-                None, {}, how.rollouts,
-            )[0]
-            for b in range(0, len(order), how.prompts)
-        ]  # fmt: skip
+        batches, ours = write(writer, ListGrpoTrainer, tasks, order)
+        writer.generation_config.cache_implementation = None
+        _, theirs = write(writer, GRPOTrainer, tasks, order)
+        click.echo(f"ours / trl, writing rollouts: {ours / theirs:.2f}")
         for b, completions in enumerate(batches):  # embeddings of new queries: known to all
             of = order[b * how.prompts : (b + 1) * how.prompts]
             ready.scorer.score([tasks[i] for i in of for _ in range(how.rollouts)], completions)
