@@ -89,12 +89,21 @@ def test_what_cannot_be_trained_is_refused(home, more, message):
     assert not models.versions(home, "direct_il_grpo")
 
 
+# This policy's lists would be written in one.
+_IN_SMALL_PARTS = """
+from aigq.cli import main
+from training.il_grpo import trainer
+trainer._FIRST_PART = 8
+main()
+"""
+
+
 @pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(home, policy_shop, tmp_path):
     """With the filter judging anew in between: its plan is part of what is resumed."""
     options = ["--updates", "2", "--checkpoint-steps", "1", "--steps", "6", "--filter"]
     options += ["--filter-every", "2", "--keep-low", "-1"]
-    command = [sys.executable, "-m", "aigq.cli", *GRPO, *options]
+    command = [sys.executable, "-c", _IN_SMALL_PARTS, *GRPO, *options]
     other = tmp_path / "other"
     shutil.copytree(policy_shop, other)
 
