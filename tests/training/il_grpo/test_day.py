@@ -294,7 +294,7 @@ def whole_shop(home) -> Home:
         con.execute(
             "CREATE TABLE lake.samples.samples_ctr AS SELECT * EXCLUDE (split, labels, log_labels),"
             " list_transform(labels, lambda q, i: {'query_text': q, 'position': i::INTEGER,"
-            " 'is_clicked': i = 1, 'rank_score': 0.5}) AS exposures"
+            " 'is_clicked': i = 1, 'rank_score': 0.5}) AS exposures, labels AS searched_next"
             " FROM lake.samples.samples_direct WHERE session_date = DATE '2026-03-10'"
         )
         con.execute(
