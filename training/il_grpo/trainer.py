@@ -190,9 +190,8 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         for start in range(0, len(ids), batch_size):
             rows = slice(start, start + batch_size)
             used = mask[rows].any(0).nonzero()[:, 0]
-            # The last prompt token predicts the first of the completion.
-            first, end = min(int(used[0]), ids.shape[1] - width - 1), int(used[-1]) + 1
-            ends = max(0, ids.shape[1] - end)
+            first, end = int(used[0]), int(used[-1]) + 1
+            ends = ids.shape[1] - end
             with self.accelerator.autocast():
                 logits = model(
                     input_ids=ids[rows, first:end],
@@ -200,9 +199,7 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
                     use_cache=False,
                     logits_to_keep=width - ends + 1,
                 ).logits[:, :-1]
-            found = log_probs_and_entropies(
-                logits / self.temperature, ids[rows, -width : ids.shape[1] - ends]
-            )
+            found = log_probs_and_entropies(logits / self.temperature, ids[rows, -width:end])
             parts.append([torch.nn.functional.pad(of, (0, ends)) for of in found])
         is_padding = mask[:, mask.shape[1] - width :] == 0
         return tuple(
