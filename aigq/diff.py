@@ -69,9 +69,6 @@ def grain(table: str) -> list[str]:
         for test in model.get("data_tests", []):
             if isinstance(test, dict) and "unique_grain" in test:
                 return test["unique_grain"]["arguments"]["columns"]
-        for column in model["columns"]:
-            if "unique" in column.get("data_tests", []):
-                return [column["name"]]
     raise UserError(f"{table}: its grain is not known here; name its columns with --key")
 
 
