@@ -33,6 +33,17 @@ class Days:
         parts = [f"session_date {sign} DATE '{day}'" for sign, day in bounds if day]
         return " AND ".join(parts) or "true"
 
+    @property
+    def to_train_on(self) -> str:
+        """As SQL, of columns ``session_date`` and ``split``: these days whatever their split; of
+        every day, those of the training split."""
+        return "split = 'train'" if self == EVERY_DAY else self.condition
+
+    @property
+    def named(self) -> str:
+        """:attr:`to_train_on` in words, for ``no row ...``."""
+        return "with split 'train'" if self == EVERY_DAY else f"of the days {self.text}"
+
 
 EVERY_DAY = Days()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from aigq import warehouse
-from aigq.days import EVERY_DAY, Days
+from aigq.days import Days
 from aigq.jobs import Run
 from aigq.settings import Home, UserError
 from aigq.tables import JOB_TABLES, columns
@@ -104,7 +104,7 @@ def find_pending(
             queries=queries,
             acts=acts,
             behaviors_key=BEHAVIORS_KEY,
-            chosen="samples.split = 'train'" if days == EVERY_DAY else days.condition,
+            chosen=days.to_train_on,
         ),
         {"is_judged": task == ALIGNMENTS, "limit": limit},
     )
@@ -122,9 +122,8 @@ def find_pending(
     (total,) = con.execute("SELECT count(*) FROM sessions").fetchone()
     (pending,) = con.execute("SELECT count(*) FROM pending").fetchone()
     if not total:
-        wanted = "with split 'train'" if days == EVERY_DAY else f"of the days {days.text}"
         raise UserError(
-            f"samples.samples_think has no row {wanted}: there is no session to ask about"
+            f"samples.samples_think has no row {days.named}: there is no session to ask about"
         )
     return total, pending
 

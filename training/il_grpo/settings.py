@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from aigq.days import Days, parse_days
+from aigq.days import EVERY_DAY, Days, parse_days
 from aigq.settings import Settings
 from training.il_grpo.loss import Bounds
 from training.settings import MODEL_NAME
@@ -177,9 +177,9 @@ class GrpoSettings(Settings):
         return self.base_model or self.variant
 
     @property
-    def asked_days(self) -> Days | None:
-        """The days to train on; None: the training split's."""
-        return None if self.days is None else parse_days(self.days)
+    def asked_days(self) -> Days:
+        """The days to train on; every day: the training split's."""
+        return EVERY_DAY if self.days is None else parse_days(self.days)
 
     @property
     def bounds(self) -> Bounds:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from aigq.context import Context, fit_prompts
+from aigq.days import EVERY_DAY
 from aigq.lists import is_listable
 from aigq.settings import UserError
 from training.il_grpo.settings import GrpoSettings
@@ -107,7 +108,7 @@ def read_tasks(
 
 def last_day(snapshot: Snapshot, settings: GrpoSettings) -> date | None:
     """The newest of the days asked for that has samples; None where none were asked for."""
-    if settings.asked_days is None:
+    if settings.asked_days == EVERY_DAY:
         return None
     (row,) = snapshot.rows(
         f"SELECT max(session_date) AS last FROM lake.samples.samples_{settings.variant}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from aigq.context import Context, encode_text, fit_prompts, prompt_tokens
-from aigq.days import Days
+from aigq.days import EVERY_DAY, Days
 from aigq.lists import is_listable, render_list
 from aigq.settings import UserError
 from aigq.think import BEHAVIORS_KEY, render_think
@@ -115,7 +115,7 @@ def read_rows(
     objective: str = "il_sft",
     limit: int,
     seed: int,
-    days: Days | None = None,
+    days: Days = EVERY_DAY,
 ) -> tuple[list[dict], dict[str, int]]:
     """At most ``limit`` samples of the training split, or of ``days`` whatever their split, in an
     order that depends on the seed only, and what there is to say about those not read.
@@ -125,11 +125,10 @@ def read_rows(
     test days, rows without a label, no rationales.
     """
     table = f"samples.samples_{variant}"
-    chosen = days.condition if days else "split = 'train'"
+    chosen = days.to_train_on
     counts = snapshot.rows(_COUNTS.format(table=table, chosen=chosen))[0]
     if not counts["train_rows"]:
-        wanted = f"of the days {days.text}" if days else "with split 'train'"
-        raise UserError(f"{table} has no row {wanted}: nothing to train on")
+        raise UserError(f"{table} has no row {days.named}: nothing to train on")
     if counts["empty_rows"]:
         raise UserError(
             f"{counts['empty_rows']} training rows of {table} have no label; every sample must have"
@@ -148,7 +147,7 @@ def read_rows(
         raise UserError(
             f"think.rationales has none for the {counts['train_rows']} training rows of {table}"
             + (f", but for {outdated} with other behaviours" if outdated else "")
-            + f": run `aigq generate rationales{f' --days {days.text}' if days else ''}` first"
+            + f": run `aigq generate rationales{f' --days {days.text}' if days.text else ''}` first"
         )
     query = _SAMPLES.format(
         **(_THINK if variant == "think" else _DIRECT),

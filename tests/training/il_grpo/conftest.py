@@ -1,5 +1,6 @@
 """Policies to start from (trained for seconds) and CTR models, real and hand-made."""
 
+import importlib.util
 import shutil
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,13 @@ from training.il_grpo.running import arguments
 from training.il_grpo.scoring import Scorer
 from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import Task, plan
-from training.il_grpo.trainer import ListGrpoTrainer
+
+_spec = importlib.util.spec_from_file_location(
+    "rehearsed", Path(__file__).with_name("rehearsed.py")
+)
+_rehearsed = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_rehearsed)
+Rehearsed = _rehearsed.Rehearsed
 
 
 class KnownClicks:
@@ -123,20 +130,6 @@ TEXTS = [
     ("gift card\nred shoes", "blue lamp", "red lamp\nred", "gift"),
 ]
 SETTINGS = {"prompts": 2, "rollouts": 4, "steps": 2, "learning_rate": 1e-3, "warmup_share": 0}
-
-
-class Rehearsed(ListGrpoTrainer):
-    """Its rollouts are given: those of each prompt (its first token ids) in turn."""
-
-    rollouts: dict[tuple[int, ...], list[list[int]]]
-
-    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations):
-        places = {}
-        found = []
-        for prompt in map(tuple, prompt_ids):
-            place = places[prompt] = places.get(prompt, -1) + 1
-            found.append(self.rollouts[prompt][place % len(self.rollouts[prompt])])
-        return found, None
 
 
 @pytest.fixture

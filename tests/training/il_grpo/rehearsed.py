@@ -30,6 +30,8 @@ class Likeness:
 
 
 class Rehearsed(ListGrpoTrainer):
+    """Its rollouts are given: those of each prompt (its token ids) in turn."""
+
     rollouts: dict[tuple[int, ...], list[list[int]]]
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations):
