@@ -2,9 +2,9 @@
 
 Run again after an interruption, it goes on: jobs are safe to repeat, and models that are already
 trained are not trained again. Models of one variant differ in what their name says only: the same
-base model, samples, steps and samples a step. (A verbose prompt takes about three times
-the tokens of a compressed one; its budgets are two and a half times as large, see
-training/LOG.md.)
+base model, sessions, steps and samples a step. (A verbose prompt takes about three times the tokens
+of a compressed one and its budgets are two and a half times as large, so it shows fewer behaviours;
+a Think sample whose triggers it does not show is left out, see training/LOG.md.)
 """
 
 import click

@@ -51,8 +51,8 @@ JOB_TABLES: dict[str, str] = {
         parameters VARCHAR, metrics VARCHAR""",
     "items.query_neighbors": """
         query_text VARCHAR, neighbor_text VARCHAR, similarity DOUBLE, run_id VARCHAR""",
-    # The newest run's row of an item counts: without a text (`error` says how what the model wrote
-    # was malformed) the item has its text by rule.
+    # An item's newest text counts, of the item as the newest run saw it; where there is none
+    # (`error` says how what the model wrote was malformed) it has its text by rule.
     "items.generated_texts": """
         item_id VARCHAR, item_text VARCHAR, model_version VARCHAR, run_id VARCHAR,
         facets_hash VARCHAR, error VARCHAR""",

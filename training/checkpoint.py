@@ -44,10 +44,11 @@ def resolve_base(home: Home, reference: str) -> BaseModel:
     )
 
 
-def load_base(base: BaseModel, dtype: str = "float32") -> tuple[Any, Any, Any]:
+def load_base(base: BaseModel, dtype: str = "float32", *, longest: int = 0) -> tuple[Any, Any, Any]:
     """Model with weights in ``dtype``, tokenizer, and the dtype the checkpoint is stored in.
 
-    Raises :class:`UserError` where it cannot be loaded, or model and tokenizer do not match.
+    ``longest``: tokens of the longest prompt with its target. Raises :class:`UserError` where it
+    cannot be loaded, has fewer positions than that, or model and tokenizer do not match.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -59,6 +60,12 @@ def load_base(base: BaseModel, dtype: str = "float32") -> tuple[Any, Any, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load base model {base.source}: {error}") from None
     check_match(base.source, model, tokenizer)
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if positions and longest > positions:
+        raise UserError(
+            f"{base.source} has {positions} positions, and prompts with their targets may be"
+            f" {longest} tokens long: lower max_prompt_tokens or max_target_tokens"
+        )
     if tokenizer.pad_token_id is None:
         # Padding is masked everywhere, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token

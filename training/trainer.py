@@ -191,11 +191,17 @@ def _arguments(how: TrainSettings, steps: int, work: Path, *, bf16: bool) -> SFT
     )
 
 
+def share_of_step(settings: TrainSettings) -> int:
+    """Tokens of a step that are in memory at once: one process', one accumulation's."""
+    return settings.batch_tokens // (distributed.world_size() * settings.accumulation_steps)
+
+
 @torch.no_grad()
 def heldout_loss(
     model: Any, tokenizer: Any, examples: Sequence[Example], *, batch_tokens: int, bf16: bool
 ) -> float | None:
-    """Mean -log p per target token over ``examples`` (nats); None where there are none."""
+    """Mean -log p per target token over ``examples`` (nats), by batches of at most
+    ``batch_tokens`` (or one example); None where there are none."""
     if not examples:
         return None
     collate = collator(tokenizer)

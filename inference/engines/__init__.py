@@ -67,7 +67,8 @@ def open_engine(name: str, checkpoint: Path, tokenizer: Any, *, max_length: int)
     """Start the engine ``name`` for the model in ``checkpoint``.
 
     ``max_length``: tokens of the longest prompt with its completion. Where vLLM cannot start, says
-    so and starts transformers; the returned engine's ``name`` tells which it is.
+    so and starts transformers; the returned engine's ``name`` tells which it is. Raises ValueError
+    for a name that is no engine's.
     """
     if name.startswith(("http://", "https://")):
         from inference.engines.server import ServerEngine
@@ -80,6 +81,8 @@ def open_engine(name: str, checkpoint: Path, tokenizer: Any, *, max_length: int)
             return VllmEngine(checkpoint, tokenizer, max_length=max_length)
         except EngineUnavailable as reason:
             click.echo(f"vLLM cannot start here ({reason}): generating with transformers", err=True)
+    elif name != "transformers":
+        raise ValueError(f"no engine {name!r}")
     from inference.engines.transformers import TransformersEngine
 
     return TransformersEngine(checkpoint, tokenizer)

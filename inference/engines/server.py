@@ -63,6 +63,10 @@ class ServerEngine:
                 **drawn,
             )
         )
+        if not answer.choices:
+            raise UserError(
+                f"the server {self.name} answered without a completion: {answer.model_dump_json()}"
+            )
         choice = answer.choices[0]
         tokens = answer.usage.completion_tokens if answer.usage else None
         finished = choice.finish_reason == "stop"

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from aigq.settings import UserError
 from inference.teacher.llm import Question, Reply, Usage
 
-APIS = ("chat", "completions")
 _CONCURRENT = 32
 _RETRIES = 4
 _TIMEOUT_SECONDS = 300.0
@@ -132,6 +131,8 @@ class ServerBackend:
             with self._lock:
                 self.usage.prompt_tokens += answer.usage.prompt_tokens
                 self.usage.completion_tokens += answer.usage.completion_tokens
+        if not answer.choices:  # what some servers answer where they filter
+            return Reply(error="refused")
         choice = answer.choices[0]
         if choice.finish_reason == "length":
             return Reply(error="truncated")

@@ -156,7 +156,8 @@ class Rationales(Task):
             triggers=_array(_number(behaviors), 1, MAX_TRIGGERS),
             queries=_array(_number(labels), 1, labels),
         )
-        return _object(points=_array(point, 1, labels))
+        # None, where no behaviour explains a label.
+        return _object(points=_array(point, 0, labels))
 
     def rows(self, session: Session, answer: Any) -> list[dict[str, Any]]:
         """Points in order of their best label, labels in order of theirs, triggers ascending; a
@@ -204,7 +205,7 @@ ALIGNMENTS = Alignments(
 )
 RATIONALES = Rationales(
     "rationales",
-    "rationales-1",
+    "rationales-2",
     "You explain a shop's query recommendations. The labels are queries that suit this shopper,"
     " best first. Group them by the shopper's interests. For each interest give a rationale of one"
     " short sentence that leads from the behaviours to the queries, the numbers of the behaviours"

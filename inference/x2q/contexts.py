@@ -1,10 +1,11 @@
 """The contexts that Think reads for the x2q index: rich traces, each at the end of a user-day."""
 
-from datetime import date, timedelta
+from datetime import date
 
 import pyarrow as pa
 
 from aigq import warehouse
+from aigq.days import EVERY_DAY, Days
 from aigq.settings import UserError
 from inference.users import known_users
 
@@ -12,10 +13,10 @@ _BUILT = ("meta.shop", "behavior.behaviors", "features.user_profile")
 
 
 def read_contexts(
-    con, *, last: date | None, days: int, users: str | None, least: int, max_tokens: int
+    con, *, days: Days, users: str | None, least: int, max_tokens: int
 ) -> tuple[date, date]:
-    """Rich user-days of ``days`` shop days up to ``last`` (None: the shop's newest) into the
-    temporary table ``contexts``; returns the first and last day.
+    """Rich user-days of ``days`` (every day stands for the shop's newest) into the temporary table
+    ``contexts``; returns the first and last day.
 
     Columns: session_id, session_date, profile, behaviors (oldest first, with content keys), and
     prompt_key, which stands for all that a model's answer of up to ``max_tokens`` depends on. At
@@ -25,7 +26,7 @@ def read_contexts(
     for table in _BUILT:
         if not warehouse.table_exists(con, table):
             raise UserError(f"the lake has no {table}: run `dbt build` first")
-    first, last = _window(con, last, days)
+    first, last = _window(con, days)
     chosen = known_users(con, users) if users is not None else None
     con.register("chosen", pa.table({"user_id": pa.array(chosen or [], "str")}))
     con.execute(
@@ -87,13 +88,15 @@ def read_contexts(
     return first, last
 
 
-def _window(con, last: date | None, days: int) -> tuple[date, date]:
+def _window(con, days: Days) -> tuple[date, date]:
     begin, end = con.execute(
         "SELECT first_date, (last_event_at AT TIME ZONE shop_timezone)::DATE FROM lake.meta.shop"
     ).fetchone()
     if end is None:
         raise UserError("the shop has no event: ingest its log, run `dbt build`")
-    if last is not None and not begin <= last <= end:
-        raise UserError(f"--day: the shop's days are {begin} to {end}, got {last}")
-    last = last or end
-    return max(begin, last - timedelta(days=days - 1)), last
+    if days == EVERY_DAY:
+        return end, end
+    first, last = max(begin, days.first or begin), min(end, days.last or end)
+    if first > last:
+        raise UserError(f"--days: the shop's days are {begin} to {end}, got {days.text}")
+    return first, last

@@ -1,8 +1,8 @@
 """``aigq generate x2q``: the interest points that Think finds in rich traces, into the lake.
 
     aigq generate x2q                                   # the shop's newest day, newest think model
-    aigq generate x2q --days 7                          # the newest seven, to begin with
-    aigq generate x2q --day 2026-02-03 --users u1,u2 --engine transformers
+    aigq generate x2q --days 2026-02-01..               # all from then on, to begin with
+    aigq generate x2q --days 2026-02-03..2026-02-03 --users u1,u2 --engine transformers
 
 Then ``aigq generate x2q_scores``, ``dbt build`` and ``feast materialize`` take them online.
 
@@ -19,7 +19,6 @@ it had.
 """
 
 from collections.abc import Iterator
-from datetime import date
 from typing import Any
 
 import click
@@ -29,7 +28,8 @@ from tqdm import tqdm
 from aigq import jobs, models, warehouse
 from aigq.as_of import as_of_option
 from aigq.context import Context
-from aigq.settings import Home, UserError
+from aigq.days import Days, days_option
+from aigq.settings import Home
 from aigq.think import InterestPoint, ParsedThink
 from inference.engines import engine_option
 from inference.think import ThinkModel, shown_index
@@ -45,18 +45,7 @@ _NEWEST_DRAWS = """
 
 @click.command("x2q")
 @click.option("--model", default="think", show_default=True, help="NAME or NAME@VERSION.")
-@click.option(
-    "--day",
-    metavar="YYYY-MM-DD",
-    help="Newest shop day to read. [default: the day of the shop's newest event]",
-)
-@click.option(
-    "--days",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Shop days to read, up to --day.",
-)
+@days_option("Shop days to read. [default: the day of the shop's newest event]")
 @click.option("--users", metavar="ID,ID...", help="Only user-days of these users.")
 @click.option(
     "--min-behaviors",
@@ -74,8 +63,7 @@ _NEWEST_DRAWS = """
 )
 def command(
     model: str,
-    day: str | None,
-    days: int,
+    days: Days,
     users: str | None,
     min_behaviors: int,
     engine: str,
@@ -84,38 +72,34 @@ def command(
 ) -> None:
     """Find users' interest points with a Think model, for the x2q index."""
     home = Home.from_environment()
-    last = _parse_day(day) if day else None
     think = ThinkModel(models.resolve(home, model), engine, max_tokens)
     parameters = {
         "model": think.model.name,
         "model_version": think.model.version,
-        "day": last,
-        "days": days,
+        "days": days.text,
         "users": users or "all",
         "min_behaviors": min_behaviors,
         "engine": engine,
         "max_tokens": think.sampling.max_tokens,
     }
     with jobs.job(home, "generate x2q", parameters, as_of=as_of) as run, think:
-        generate_x2q(run, think, last=last, days=days, users=users, least=min_behaviors)
+        generate_x2q(run, think, days=days, users=users, least=min_behaviors)
 
 
 def generate_x2q(
     run: jobs.Run,
     think: ThinkModel,
     *,
-    last: date | None,
-    days: int,
+    days: Days,
     users: str | None,
     least: int,
 ) -> None:
-    """Write the interest points that are missing. ``last``: newest shop day, None for the shop's
-    newest; ``least``: behaviours of a rich trace; ``users``: ids separated by commas, None: all."""
+    """Write the interest points that are missing. ``days``: every day stands for the newest;
+    ``least``: behaviours of a rich trace; ``users``: ids separated by commas, None: all."""
     con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
     try:
         first, last = read_contexts(
             con,
-            last=last,
             days=days,
             users=users,
             least=least,
@@ -152,13 +136,6 @@ def generate_x2q(
     run.wrote("lake.serving.x2q_draws", written)
     run.wrote("lake.serving.x2q_triples", points)
     run.summary.append(f"  {think.tally.summary()}; {done:,} user-days were read before")
-
-
-def _parse_day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UserError(f"--day: expected a day such as 2026-02-01, got {text!r}") from None
 
 
 def _drop_done(home: Home, con, think: ThinkModel) -> int:

@@ -114,7 +114,7 @@ def generation(name: str, lists: int) -> dict[str, float]:
     ).to_arrow_table()
     con.close()
     contexts = [Context.from_row(row) for row in rows.to_pylist()]
-    with open_list_model(models.resolve(home, name), "auto", None) as writer:
+    with open_list_model(models.resolve(home, name), "vllm", None) as writer:
         writer.start()
         writer.generate(contexts[:32], [[None]] * 32)  # the first ones compile
         began = time.perf_counter()

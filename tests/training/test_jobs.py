@@ -169,6 +169,7 @@ def test_a_checkpoint_by_path_gets_the_special_tokens(home, tmp_path):
         (["--name", "../direct"], "name: String should match pattern"),
         (["--weights-dtype", "bfloat16"], "set lora_rank as well"),
         (["--max-target-tokens", "8"], "targets have more than 8 tokens: raise max_target_tokens"),
+        (["--max-prompt-tokens", "2048"], "has 2048 positions, and prompts with their targets"),
         (["--recipe", "direct"], "no recipe 'direct' in training/il_sft/recipes"),
         (["--steps", "many"], "steps: Input should be a valid integer"),
     ],
@@ -248,6 +249,9 @@ def test_a_dry_run_touches_nothing(home):
     assert "Qwen3Config from Qwen3-0.6B.json" in result.output
     assert "596,049,920, of which 596,049,920 trained (100.00%)" in result.output
     assert "in all, per GPU" in result.output
+    result = aigq("train", "sft", "--recipe", "qwen3-30b-a3b", "--dry-run", "--processes", "8")
+    # LoRA reaches attention, router and experts.
+    assert "31,030,515,712, of which 498,393,088 trained (1.61%)" in result.output
     assert aigq(*SFT, "--dry-run").exit_code == 0  # of the base model that is here
     result = aigq("train", "sft", "--base-model", "some/thing", "--dry-run")
     assert result.exit_code == 1

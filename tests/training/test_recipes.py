@@ -5,12 +5,16 @@ import pytest
 from aigq.settings import PROJECT_ROOT, UserError, recipe_path
 from training.base.job import BaseSettings
 from training.ctr.job import CtrSettings
+from training.ebr.job import EbrSettings
+from training.il_grpo.settings import GrpoSettings
 from training.il_sft.job import SftSettings
 from training.item_text.job import ItemTextSettings
 
 CLASSES = {
     "training/base": BaseSettings,
     "training/ctr": CtrSettings,
+    "training/ebr": EbrSettings,
+    "training/il_grpo": GrpoSettings,
     "training/il_sft": SftSettings,
     "training/item_text": ItemTextSettings,
 }

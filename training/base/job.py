@@ -54,7 +54,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
     from training.base.curriculum import heldout_examples, training_plan
     from training.base.tokenizer import train_tokenizer
     from training.export import finish_published, publish, save_merged
-    from training.trainer import heldout_loss, train
+    from training.trainer import heldout_loss, share_of_step, train
     from training.workspace import Snapshot, already_published, open_workspace, train_end
 
     identity = {"settings": settings.model_dump()}
@@ -85,7 +85,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
         )
         for task, held in heldout_examples(shop, tokenizer, settings).items():
             metrics[f"heldout_{task}_loss"] = heldout_loss(
-                model, tokenizer, held, batch_tokens=settings.batch_tokens, bf16=work.bf16
+                model, tokenizer, held, batch_tokens=share_of_step(settings), bf16=work.bf16
             )
         metrics["labels_unlistable"] = unlistable_labels(shop)
         metrics["parameters"] = model.num_parameters()

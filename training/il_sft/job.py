@@ -82,7 +82,7 @@ class Prepared:
 def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
     """Read the pinned samples, train, measure the held-out loss, merge, publish."""
     from training.export import finish_published, publish, save_merged
-    from training.trainer import heldout_loss
+    from training.trainer import heldout_loss, share_of_step
     from training.workspace import already_published, open_workspace
 
     name = settings.model_name
@@ -101,7 +101,7 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
             model,
             ready.tokenizer,
             ready.samples.heldout,
-            batch_tokens=settings.batch_tokens,
+            batch_tokens=share_of_step(settings),
             bf16=work.bf16,
         )
         build = work.build_dir()
@@ -154,7 +154,11 @@ def prepare(home: Home, version: int, base: BaseModel, settings: SftSettings) ->
             seed=settings.seed,
         )
         seen_until = train_end(snapshot, base.train_end_at)
-    model, tokenizer, dtype = load_base(base, settings.weights_dtype)
+    model, tokenizer, dtype = load_base(
+        base,
+        settings.weights_dtype,
+        longest=settings.max_prompt_tokens + settings.max_target_tokens,
+    )
     added = add_special_tokens(model, tokenizer, SPECIAL_TOKENS)
     samples = make_samples(rows, tokenizer, settings)
     samples.counts.update(left_out)

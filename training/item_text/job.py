@@ -41,7 +41,7 @@ def train_item_text(run: jobs.Run, settings: ItemTextSettings, *, recipe: str) -
     from training.checkpoint import load_base, lora_config, resolve_base
     from training.export import finish_published, publish, save_merged
     from training.item_text.samples import make_samples, read_items
-    from training.trainer import heldout_loss, train
+    from training.trainer import heldout_loss, share_of_step, train
     from training.workspace import Snapshot, already_published, open_workspace, train_end
 
     base = resolve_base(run.home, settings.base_model)
@@ -53,7 +53,9 @@ def train_item_text(run: jobs.Run, settings: ItemTextSettings, *, recipe: str) -
             items = read_items(snapshot, limit=settings.max_items, seed=settings.seed)
             seen_until = train_end(snapshot, base.train_end_at)
         run.read(f"samples.samples_item_text at snapshot {work.snapshot}", len(items))
-        model, tokenizer, dtype = load_base(base)
+        model, tokenizer, dtype = load_base(
+            base, longest=settings.max_prompt_tokens + settings.max_target_tokens
+        )
         samples = make_samples(
             items,
             tokenizer,
@@ -83,7 +85,7 @@ def train_item_text(run: jobs.Run, settings: ItemTextSettings, *, recipe: str) -
             model,
             tokenizer,
             samples.heldout,
-            batch_tokens=settings.batch_tokens,
+            batch_tokens=share_of_step(settings),
             bf16=work.bf16,
         )
         if samples.heldout_items:

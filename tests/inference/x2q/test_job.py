@@ -129,7 +129,7 @@ def test_a_killed_job_goes_on_and_ends_like_an_uninterrupted_one(
 ):
     monkeypatch.setattr("inference.x2q.job._CHUNK", 2)
     script(some_answer)
-    aigq(*GENERATE, "--days", "2")
+    aigq(*GENERATE, "--days", "2026-03-05..")
     whole, draws = rows_of(shop, TRIPLES), rows_of(shop, DRAWS)
     assert len(draws) == 10
 
@@ -147,18 +147,18 @@ def test_a_killed_job_goes_on_and_ends_like_an_uninterrupted_one(
         return some_answer(prompt)
 
     script(killed)
-    aigq(*GENERATE, "--days", "2", code=137)
+    aigq(*GENERATE, "--days", "2026-03-05..", code=137)
     # Two chunks of two are there whole, newest days first; the third, which it died in, is not.
     half = rows_of(shop, DRAWS)
     assert [r["session_id"] for r in half] == [f"u{n}:2026-03-06" for n in (1, 2, 3, 4)]
     assert {r["session_id"] for r in rows_of(shop, TRIPLES)} == {r["session_id"] for r in half}
     started = script(some_answer)
-    aigq(*GENERATE, "--days", "2")
+    aigq(*GENERATE, "--days", "2026-03-05..")
     assert len(started[0].prompts) == 6
     assert rows_of(shop, TRIPLES) == whole and rows_of(shop, DRAWS) == draws
     assert last_metrics(shop, rows_of)["user_days_done_before"] == 4
     started = script(some_answer)
-    aigq(*GENERATE, "--days", "2")
+    aigq(*GENERATE, "--days", "2026-03-05..")
     assert not started and rows_of(shop, DRAWS) == draws
 
 
@@ -211,10 +211,10 @@ def test_another_context_or_model_is_read_again(shop, aigq, script, rows_of, pub
 def test_days_and_least_behaviours(shop, aigq, script, rows_of):
     """Two behaviours a day: ten at the end of the fifth, twelve at the end of the sixth."""
     script(some_answer)
-    aigq(*GENERATE, "--days", "9")
+    aigq(*GENERATE, "--days", "2026-02-01..2026-03-30")
     found = {r["session_id"][-10:] for r in rows_of(shop, DRAWS)}
     assert found == {"2026-03-05", "2026-03-06"}
-    aigq(*GENERATE, "--day", "2026-03-02", "--min-behaviors", "4", "--users", "u3")
+    aigq(*GENERATE, "--days", "2026-03-02..2026-03-02", "--min-behaviors", "4", "--users", "u3")
     metrics = last_metrics(shop, rows_of)
     assert metrics["user_days"] == 1 and metrics["first_day"] == "2026-03-02"
     assert "u3:2026-03-02" in {r["session_id"] for r in rows_of(shop, DRAWS)}
@@ -226,8 +226,8 @@ def test_days_and_least_behaviours(shop, aigq, script, rows_of):
         (["--users", "u1,nobody"], "--users: the shop knows no user 'nobody'"),
         (["--users", ","], "--users: expected user ids separated by commas"),
         (["--users", "u5"], "no user-day from 2026-03-06 to 2026-03-06 has a trace of 10"),
-        (["--day", "soon"], "--day: expected a day such as 2026-02-01, got 'soon'"),
-        (["--day", "2026-03-07"], "--day: the shop's days are 2026-03-01 to 2026-03-06"),
+        (["--days", "30"], "--days: expected A..B, for instance .*, got '30'"),
+        (["--days", "2026-03-07.."], "--days: the shop's days are 2026-03-01 to 2026-03-06"),
         (["--min-behaviors", "13"], "no user-day from .* set --min-behaviors lower"),
         (["--model", "direct"], "is of variant 'direct', but this needs"),
         (["--model", "thunk"], "no model 'thunk'"),
