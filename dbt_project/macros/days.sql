@@ -165,10 +165,11 @@ insert into {{ target }} ({{ columns }}) select {{ columns }} from {{ arguments[
    must do. #}
 {% macro get_where_subquery(relation) %}
 {% set tested = graph.nodes.get(model.attached_node) if execute %}
-{% if tested and flags.WHICH == 'build' and tested.config.meta.get('day') %}
+{% set is_view = tested and tested.config.materialized == 'view' %}
+{% if tested and flags.WHICH == 'build' and tested.config.meta.get('day') and (is_view or builds_on()) %}
     {% set day = 'tested.' ~ tested.config.meta.day %}
     {% set rows = in_days(day, changed_days() if builds_on() else changed_days()[-1:])
-        if tested.config.materialized == 'view' else replaced_rows(tested.config.meta, 'tested.') %}
+        if is_view else replaced_rows(tested.config.meta, 'tested.') %}
     {{ return("(select * from " ~ relation ~ " as tested where " ~ rows ~ ") as tested_rows") }}
 {% endif %}
 {{ return(dbt.default__get_where_subquery(relation)) }}
@@ -176,11 +177,11 @@ insert into {{ target }} ({{ columns }}) select {{ columns }} from {{ arguments[
 
 {# The same for tests of our own. #}
 {% macro in_tested_days(day) %}
-{{ return(in_days(day, changed_days()) if execute and flags.WHICH == 'build' else 'true') }}
+{{ return(in_days(day, changed_days()) if flags.WHICH == 'build' and builds_on() else 'true') }}
 {% endmacro %}
 
 {% macro in_tested_contexts(user, day) %}
-{{ return(with_changed_past(user, day) if execute and flags.WHICH == 'build' else 'true') }}
+{{ return(with_changed_past(user, day) if flags.WHICH == 'build' and builds_on() else 'true') }}
 {% endmacro %}
 
 {# Whether this run leaves every table with all the rows there are. #}

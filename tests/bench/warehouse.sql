@@ -682,7 +682,9 @@ drop table scored;
 copy (
     select
         session_id, session_date, variant, query_text, tier, cast(tier_rank as integer) as tier_rank, rank_score,
-        is_clicked, drop_reason is null as is_kept, drop_reason, false as is_replayed,
+        is_clicked, drop_reason is null as is_kept,
+        cast(case when drop_reason is null then place end as integer) as position,
+        drop_reason, false as is_replayed,
     from tiers
     inner join sessions using (session)
     inner join queries using (query_id)

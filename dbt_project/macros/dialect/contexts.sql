@@ -80,27 +80,39 @@
 
         select
             user_id,
-            {% for column in ['content_key', 'content_text', 'action'] %}
-            {{ list_in_order(column, 'place') }} as {{ column }}s,
-            {% endfor %}
             -- Feast's lists hold no nulls.
-            {{ list_in_order("coalesce(leaf_category_id, '')", 'place') }} as leaf_category_ids,
-            {{ list_in_order(to_microseconds('occurred_at'), 'place') }} as occurred_at_us,
+            {{ sorted_list({
+                'place': 'place',
+                'content_key': 'content_key',
+                'content_text': 'content_text',
+                'leaf_category_id': "coalesce(leaf_category_id, '')",
+                'action': 'action',
+                'occurred_at_us': to_microseconds('occurred_at'),
+            }) }} as behaviors,
         from {{ behaviors }}
         group by user_id
+
+    ),
+
+    cut as (
+
+        select
+            moments.user_id,
+            moments.occurred_at,
+            histories.behaviors[
+                greatest(moments.newest_place - {{ newest }} + 1, 1) : moments.newest_place
+            ] as behaviors,
+        from {{ moments }} as moments
+        inner join histories using (user_id)
 
     )
 
     select
-        moments.user_id,
-        moments.occurred_at,
-        {% for column in [
-            'content_keys', 'content_texts', 'leaf_category_ids', 'actions', 'occurred_at_us'
-        ] %}
-        histories.{{ column }}[
-            greatest(moments.newest_place - {{ newest }} + 1, 1) : moments.newest_place
-        ] as {{ column }},
+        user_id,
+        occurred_at,
+        {% for column in ['content_key', 'content_text', 'leaf_category_id', 'action'] %}
+        {{ list_field('behaviors', column) }} as {{ column }}s,
         {% endfor %}
-    from {{ moments }} as moments
-    inner join histories using (user_id)
+        {{ list_field('behaviors', 'occurred_at_us') }} as occurred_at_us,
+    from cut
 {% endmacro %}

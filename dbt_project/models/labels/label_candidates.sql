@@ -41,21 +41,15 @@ judged as (
 
 -- Tier by tier, the best first; one sort for all that is counted.
 {% set in_order = 'partition by session_id, variant order by tier_order, first_key, second_key, query_text' %}
-{% set up_to_here = 'rows between unbounded preceding and current row' %}
-{% set all_rows = 'rows between unbounded preceding and unbounded following' %}
 placed as (
 
     select
         *,
         row_number() over ({{ in_order }}) as place,
+        rank() over (partition by session_id, variant order by tier_order) as tier_begins,
         sum(case when is_repeated or is_misaligned then 0 else 1 end) over (
-            {{ in_order }} {{ up_to_here }}
+            {{ in_order }} rows between unbounded preceding and current row
         ) as kept_place,
-        {% for tier in range(1, 4) %}
-        sum(case when tier_order <= {{ tier }} then 1 else 0 end) over (
-            {{ in_order }} {{ all_rows }}
-        ) as up_to_tier_{{ tier }},
-        {% endfor %}
     from (select * from direct union all select * from judged)
 
 ),
@@ -81,15 +75,11 @@ final as (
         variant,
         query_text,
         tier,
-        cast(place - case tier_order
-            when 1 then 0
-            when 2 then up_to_tier_1
-            when 3 then up_to_tier_2
-            else up_to_tier_3
-        end as integer) as tier_rank,
+        cast(place - tier_begins + 1 as integer) as tier_rank,
         rank_score,
         is_clicked,
         drop_reason is null as is_kept,
+        cast(case when drop_reason is null then kept_place end as integer) as position,
         drop_reason,
         is_replayed,
     from fated

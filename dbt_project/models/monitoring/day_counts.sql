@@ -3,7 +3,10 @@
 with events as (
 
     select
-        events.*,
+        events.event_date,
+        events.user_id,
+        events.action,
+        events.query_text,
         users.user_id is not null as has_profile,
         items.item_id is not null as has_item,
     from {{ ref('stg_events') }} as events

@@ -67,14 +67,15 @@ searched as (
 
     select
         sessions.session_id,
-        {{ list_distinct_sorted('behaviors.content_text') }} as searched_next,
+        {{ list_distinct_sorted('later.content_text') }} as searched_next,
     from sessions
-    inner join behaviors
+    -- Not the CTE of the contexts: read twice, it would be made whole, all its columns of all users.
+    inner join {{ ref('behaviors') }} as later
         on
-            sessions.user_id = behaviors.user_id
-            and sessions.session_date = behaviors.behavior_date
-            and sessions.predicted_at < behaviors.occurred_at
-    where behaviors.action = 'search'
+            sessions.user_id = later.user_id
+            and sessions.session_date = later.behavior_date
+            and sessions.predicted_at < later.occurred_at
+    where later.action = 'search' and {{ from_first_changed_day('later.behavior_date') }}
     group by sessions.session_id
 
 ),

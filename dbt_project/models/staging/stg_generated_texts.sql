@@ -10,7 +10,9 @@ with runs as (
         model_version,
         run_id,
         facets_hash,
-        max_by(facets_hash, run_id) over (partition by item_id) as newest_facets_hash,
+        first_value(facets_hash) over (
+            partition by item_id order by run_id desc
+        ) as newest_facets_hash,
     from {{ source('items', 'generated_texts') }}
 
 ),
@@ -22,7 +24,7 @@ texts as (
         item_text,
         model_version,
     from runs
-    where item_text <> '' and facets_hash = newest_facets_hash
+    where item_text <> '' and facets_hash is not distinct from newest_facets_hash
     qualify row_number() over (partition by item_id order by run_id desc, item_text) = 1
 
 )
