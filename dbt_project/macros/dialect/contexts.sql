@@ -69,8 +69,8 @@
 {# The features of users' moments: what each user had done up to then, the newest, as parallel
    lists, oldest first.
 
-   moments: CTE with user_id, occurred_at and newest_place; behaviors: CTE over behavior.behaviors
-   with `place`, the number of the behaviour in the user's order. #}
+   moments: CTE with user_id, event_timestamp and newest_place; behaviors: CTE over
+   behavior.behaviors with `place`, the number of the behaviour in the user's order. #}
 {% macro behavior_lists(moments, behaviors, newest) %}
     {{ return(adapter.dispatch('behavior_lists')(moments, behaviors, newest)) }}
 {% endmacro %}
@@ -93,7 +93,7 @@
 
     select
         moments.user_id,
-        moments.occurred_at,
+        moments.event_timestamp,
         {% for column in [
             'content_keys', 'content_texts', 'leaf_category_ids', 'actions', 'occurred_at_us'
         ] %}
