@@ -19,12 +19,14 @@ as_of_option = click.option(
 def resolve_snapshot(con: duckdb.DuckDBPyConnection, text: str) -> int:
     """The lake snapshot that ``text`` names: a snapshot's number, a run's id, or a time.
 
-    A run stands for the snapshot in which it ended. Raises :class:`UserError` for a snapshot that
-    is not (or no longer) there, a run that is unknown, ambiguous or has not ended, and a time
-    before the first snapshot or among expired ones.
+    A run stands for the snapshot in which it ended. Digits alone are a snapshot's number as long as
+    the lake has come that far, else the beginning of a run's id. Raises :class:`UserError` for a
+    snapshot that is not (or no longer) there, a run that is unknown, ambiguous or has not ended,
+    and a time before the first snapshot or among expired ones.
     """
     text = text.strip()
-    if text.isdecimal():
+    # Of an expired number no run is taken in its place, though its id may begin so.
+    if text.isdecimal() and int(text) <= warehouse.current_snapshot(con):
         return _existing(con, int(text), text)
     runs = con.execute(
         "SELECT run_id, snapshot_written FROM lake.meta.runs WHERE starts_with(run_id, ?)"
@@ -38,6 +40,8 @@ def resolve_snapshot(con: duckdb.DuckDBPyConnection, text: str) -> int:
         return _existing(con, snapshot, run_id)
     if runs:
         raise UserError(f"several runs begin with {text!r}: {runs[0][0]}, {runs[1][0]} ...")
+    if text.isdecimal():
+        return _existing(con, int(text), text)
     return _at(con, text)
 
 

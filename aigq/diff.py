@@ -64,7 +64,10 @@ def grain(table: str) -> list[str]:
     schema, _, name = table.partition(".")
     if schema == "raw" and name in TABLES:
         return list(TABLES[name].key)
-    for path in (PROJECT_ROOT / "dbt_project" / "models").rglob(f"{name}.yml"):
+    models = PROJECT_ROOT / "dbt_project" / "models"
+    # An older version of a table has the tests of its model (docs/label_versions.md).
+    version_of = re.sub(r"_v\d+$", "", name)
+    for path in (*models.rglob(f"{name}.yml"), *models.rglob(f"{version_of}.yml")):
         (model,) = yaml.safe_load(path.read_text(encoding="utf-8"))["models"]
         for test in model.get("data_tests", []):
             if isinstance(test, dict) and "unique_grain" in test:

@@ -14,7 +14,8 @@ import click
 from aigq import jobs, warehouse
 from aigq.settings import Home
 
-# Files of an expired snapshot stay this long: a query that began before may still read them.
+# Files of an expired snapshot stay this long: a query that began before may still read them. So do
+# files that no snapshot refers to: a transaction that is not over yet may have written them.
 _GRACE = timedelta(days=1)
 
 
@@ -53,8 +54,11 @@ def expire(run: jobs.Run, before: datetime) -> None:
 
     def clean_up(con) -> int:
         due = datetime.now(UTC) - _GRACE
-        rows = con.execute("CALL ducklake_cleanup_old_files('lake', older_than => ?)", [due])
-        return len(rows.fetchall())
+        # Of expired snapshots, and what killed transactions left.
+        return sum(
+            len(con.execute(f"CALL {function}('lake', older_than => ?)", [due]).fetchall())
+            for function in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files")
+        )
 
     files = warehouse.write(run.home, clean_up)
     run.metrics |= {"snapshots_removed": removed, "snapshots_kept": kept, "files_removed": files}

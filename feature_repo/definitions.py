@@ -3,7 +3,7 @@
 `dbt build` writes the parquet files that the sources read; then, from the repository root,
 
     feast -c feature_repo apply
-    feast -c feature_repo materialize 2026-01-01T00:00:00 2026-03-01T00:00:00
+    feast -c feature_repo materialize 2000-01-01T00:00:00 2026-03-01T00:00:00
     feast -c feature_repo get-online-features -f user_behaviors:content_texts -e user_id=u1
 
 or the same without `-c feature_repo` inside this folder. That is the shop in ./data. For a shop in
@@ -60,12 +60,12 @@ if not (_FEATURES / "user_behaviors.parquet").is_file():
     )
 
 
-def _source(name: str, created: str = "") -> FileSource:
+def _source(name: str) -> FileSource:
     return FileSource(
         name=name,
         path=str(_FEATURES / f"{name}.parquet"),
         timestamp_field="event_timestamp",
-        created_timestamp_column=created,
+        created_timestamp_column="created_at",
     )
 
 
@@ -108,6 +108,7 @@ user_profile = FeatureView(
 )
 
 # An event_timestamp is the newest behaviour's time + 1 µs: Feast joins with <=, contexts with <.
+# A user's newest row comes a second time, later in each later build: the one that goes online.
 user_behaviors = FeatureView(
     name="user_behaviors",
     entities=[user],
@@ -130,7 +131,7 @@ item_profile = FeatureView(
     name="item_profile",
     entities=[item],
     schema=_fields(item_text=String, leaf_category_id=String),
-    source=_source("item_profile", created="created_at"),
+    source=_source("item_profile"),
     description="Text and leaf category, as of the newest build. One row per item and time.",
 )
 
@@ -172,7 +173,7 @@ u2q = FeatureView(
     name="u2q",
     entities=[user],
     schema=_fields(queries=Array(String), model_version=String, run_id=String),
-    source=PushSource(name="u2q_push", batch_source=_source("u2q", created="created_at")),
+    source=PushSource(name="u2q_push", batch_source=_source("u2q")),
     description="The list a model wrote for the user, best first. One row per user and time.",
 )
 
@@ -187,7 +188,7 @@ x2q = FeatureView(
         sources=Array(String),
         built_at_us=Int64,
     ),
-    source=_source("x2q", created="created_at"),
+    source=_source("x2q"),
     description=(
         "The queries that an item, a query or a category leads to, best first, with score, why, and"
         " the model version that said so. Rows built before the row `index:newest` have left the"

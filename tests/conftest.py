@@ -185,7 +185,7 @@ def served_shop(tmp_path_factory: pytest.TempPathFactory) -> Home:
     )
     _run_dbt(home, "run", variables={"shop_timezone": "Asia/Tokyo", "train_days": 4})
     _run_feast(home, "apply")
-    _run_feast(home, "materialize", "2026-01-01T00:00:00", "2026-04-01T00:00:00")
+    _run_feast(home, "materialize", "2000-01-01T00:00:00", "2026-04-01T00:00:00")
     return home
 
 

@@ -7,7 +7,7 @@ the row as it was given, as JSON.
 
 import duckdb
 
-from aigq.contract import Column, Table
+from aigq.contract import EARLIEST, Column, Table
 from aigq.ingest.files import Source, broken, identifier, literal, nearest
 from aigq.settings import UserError
 
@@ -117,6 +117,10 @@ def _column_reasons(column: Column) -> list[str]:
             f" THEN '{column.name} is not {_TYPE_WORDS[column.type]}' END"
         )
     if column.type == "TIMESTAMPTZ":
+        reasons.append(
+            f"CASE WHEN {name} < TIMESTAMPTZ '{EARLIEST} 00:00:00+00'"
+            f" THEN '{column.name} is before {EARLIEST}' END"
+        )
         reasons.append(
             f"CASE WHEN {name} > now() + INTERVAL 1 DAY"
             f" THEN '{column.name} is later than now + 1 day' END"

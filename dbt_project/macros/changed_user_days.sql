@@ -39,6 +39,17 @@
 {% endif %}
 {% endmacro %}
 
+{# `rebuild_days` of this run and of those since the last complete one, which did not see to them. #}
+{% macro days_asked_for(since) %}
+{% set found = run_query(
+    "select json_extract_string(parameters, '$.vars.rebuild_days') from " ~ source('meta', 'runs')
+    ~ " where snapshot_read > " ~ since
+    ~ " and json_extract(parameters, '$.vars.rebuild_days') is not null") %}
+{% set days = [] %}
+{% for text in found.columns[0].values() %}{% do days.extend(fromjson(text)) %}{% endfor %}
+{{ return(days | unique | sort) }}
+{% endmacro %}
+
 {% macro changed_user_days(since) %}
 with events as (
 
@@ -166,7 +177,7 @@ changes as (
     from new_{{ table }}
 
     {% endfor %}
-    {% for day in var('rebuild_days') %}
+    {% for day in days_asked_for(since) %}
     union all
 
     select null, date '{{ day }}', false

@@ -42,6 +42,22 @@ def test_a_run_is_the_state_it_left(home, two_runs):
     assert users(home, str(second.snapshot_read)) == {"u1"}
 
 
+def test_digits_that_are_no_snapshot_begin_a_run(home):
+    insert(home, "u1")
+    run = {"job": "old", "started_at": datetime(2001, 2, 3, tzinfo=UTC), "status": "succeeded"}
+    columns = [*run, "run_id", "snapshot_written"]
+    with warehouse.connect(home, read_only=True) as con:
+        snapshot = warehouse.current_snapshot(con)
+    sql = f"INSERT INTO lake.meta.runs ({', '.join(columns)}) VALUES (?, ?, ?, ?, ?)"
+    for run_id in ("20010203T000000.000000-old", "00011203T000000.000000-old"):
+        values = [*run.values(), run_id, snapshot]
+        warehouse.write(home, lambda con, values=values: con.execute(sql, values))
+    insert(home, "u2")
+    assert users(home, "20010203") == {"u1"}
+    # A number that the lake has had stays one.
+    assert users(home, "0001") == set()
+
+
 def test_a_time_is_the_newest_state_by_then(home, two_runs):
     with warehouse.connect(home, read_only=True) as con:
         (at,) = con.execute(

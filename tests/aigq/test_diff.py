@@ -111,5 +111,6 @@ def test_what_cannot_be_compared_is_an_error(home):
 
 def test_grains_are_those_that_dbt_tests():
     assert grain("labels.label_lists") == ["session_id", "variant", "position"]
+    assert grain("labels.label_lists_v1") == ["session_id", "variant", "position"]
     assert grain("samples.samples_direct") == ["session_id"]
     assert grain("raw.hint_candidates") == ["request_id", "rank"]

@@ -1,6 +1,8 @@
 """Expiry removes what no run refers to, and nothing else."""
 
 import json
+import os
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -77,6 +79,23 @@ def test_files_go_after_their_grace(home, monkeypatch):
     left = {p for p in home.lake_data.rglob("*.parquet") if "users" in str(p)}
     assert run.metrics["files_removed"] > 0 and left < files
     assert "c" in states(home).values()
+
+
+def test_files_of_killed_transactions_go_after_their_grace(home):
+    """Nothing but a file's age tells one that a writer still needs from one that nobody does."""
+    replace_users(home, "a")
+    (referred,) = (p for p in home.lake_data.rglob("*.parquet") if "users" in str(p))
+    old, young, foreign = (referred.with_name(n) for n in ("old.parquet", "young.parquet", "note"))
+    for left in (old, young, foreign):
+        shutil.copyfile(referred, left)
+    past = (datetime.now(UTC) - expire._GRACE - timedelta(minutes=1)).timestamp()
+    for path in (referred, old, foreign):
+        os.utime(path, (past, past))
+    with jobs.job(home, "expire", {}) as run:
+        expire.expire(run, datetime.now(UTC))
+    assert run.metrics["files_removed"] == 1
+    assert {p.name for p in referred.parent.iterdir()} == {referred.name, "young.parquet", "note"}
+    assert "a" in states(home).values()
 
 
 def test_young_snapshots_stay(home):

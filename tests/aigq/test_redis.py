@@ -6,10 +6,11 @@ import socket
 import subprocess
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import pyarrow as pa
 import pytest
 
-from aigq import features
+from aigq import features, warehouse
 from aigq.settings import Home
 
 pytestmark = pytest.mark.skipif(
@@ -39,7 +40,8 @@ def test_features_are_served_from_redis(redis, served_shop, tmp_path, run_feast)
     home = Home(tmp_path / "home")
     shutil.copytree(served_shop.root / "features", home.features)
     run_feast(home, "apply")
-    run_feast(home, "materialize", "2000-01-01T00:00:00", "2026-03-08T00:00:00")
+    period = ("2000-01-01T00:00:00", "2026-03-08T00:00:00")
+    run_feast(home, "materialize", *period)
     store = features.open_store(home)
     row = features.read_online(store, "hint_recall", {"user_id": "u3", "surface": "home"})
     assert row["user_behaviors__content_keys"][-2:] == ["query:red shoes", "item:i0"]
@@ -57,3 +59,12 @@ def test_features_are_served_from_redis(redis, served_shop, tmp_path, run_feast)
     arguments = ["-e", "user_id=u1", "-f", "user_behaviors:actions"]
     found = json.loads(run_feast(home, "get-online-features", *arguments).stdout)
     assert found["actions"][0] == ["search", "item_click"] * 6
+
+    # A build of the same events, between which and the last a user moved.
+    path = home.features / "user_profile.parquet"
+    later = "event_timestamp + INTERVAL 1 MICROSECOND AS event_timestamp, 'west' AS region"
+    with duckdb.connect() as con:
+        warehouse.export_parquet(con, f"SELECT * REPLACE ({later}) FROM '{path}'", path)
+    run_feast(home, "materialize", "-v", "user_profile", "--", *period)
+    row = features.read_online(store, "hint_recall", {"user_id": "u3", "surface": "home"})
+    assert row["user_profile__region"] == "west"

@@ -60,13 +60,10 @@ from events;
 copy (
     select
         user_id, age_band, gender, region,
-        coalesce(
-            least(registered_at, first_event_at), timestamptz '1970-01-01 00:00:00+00'
-        ) as event_timestamp,
+        timestamptz '2000-01-01 00:00:00+00' + interval 1 microsecond as event_timestamp,
+        now() as created_at,
     from landing.users
-    full outer join (
-        select user_id, min(occurred_at) as first_event_at from events group by user_id
-    ) using (user_id)
+    full outer join (select distinct user_id from events) using (user_id)
 ) to 'user_profile.parquet';
 
 -- What is counted by day, for monitoring. (stat_date, kind, metric, part, amount, total)
@@ -183,7 +180,7 @@ copy (
     )
     select
         'home' as surface, list(content_text order by place) as queries, 'UTC' as shop_timezone,
-        last_event_at + interval 1 microsecond as event_timestamp,
+        last_event_at + interval 2 microsecond as event_timestamp, now() as created_at,
     from popular, shop
     group by last_event_at
 ) to 'popular_queries.parquet';
@@ -356,7 +353,7 @@ copy (
             dates.day,
             least(
                 cast(dates.day + 1 as timestamptz), newest_at + interval 1 microsecond
-            ) as event_timestamp,
+            ) + interval 1 microsecond as event_timestamp,
         from (select distinct day from days) as dates, shop, newest
         where
             dates.day > cast(last_event_at as date) - 3 and dates.day <= cast(last_event_at as date)
@@ -395,6 +392,7 @@ copy (
         (hint_clicks_30d + 20 * coalesce(
             sum(hint_clicks_30d) over as_of / nullif(sum(hint_impressions_30d) over as_of, 0), 0
         )) / (hint_impressions_30d + 20) as hint_ctr_30d,
+        now() as created_at,
     from whole
     inner join queries using (query_id)
     window as_of as (partition by event_timestamp)
@@ -1046,17 +1044,27 @@ drop table votes;
 drop table pasts;
 drop table test_user_days;
 
--- What online stores get: the newest three days' moments, and each user's last one before them.
+-- What online stores get: the newest three days' moments, each user's last one before them, and the
+-- newest once more, a microsecond later: each build of a lake is later than those before.
 copy (
-    with exported as (
+    with stamped as (
+        select user_id, past, occurred_at + interval 1 microsecond as event_timestamp,
+        from moments
+        union all
+        select user_id, max(past), max(occurred_at) + interval 2 microsecond,
+        from moments
+        group by user_id
+    ),
+    exported as (
         select
-            user_id, occurred_at, past,
-            cast(occurred_at as date) > cast(last_event_at as date) - 3 as is_in_window,
-        from moments, shop
+            user_id, event_timestamp, past,
+            cast(event_timestamp - interval 1 microsecond as date)
+            > cast(last_event_at as date) - 3 as is_in_window,
+        from stamped, shop
         qualify
             is_in_window
             or row_number() over (
-                partition by user_id, is_in_window order by occurred_at desc
+                partition by user_id, is_in_window order by event_timestamp desc
             ) = 1
     )
     select
@@ -1066,9 +1074,9 @@ copy (
         list_transform(newest, lambda b: b.c) as leaf_category_ids,
         list_transform(newest, lambda b: b.a) as actions,
         list_transform(newest, lambda b: b.u) as occurred_at_us,
-        occurred_at + interval 1 microsecond as event_timestamp,
+        event_timestamp, now() as created_at,
     from (
-        select user_id, occurred_at, history[greatest(past - 49, 1):past] as newest
+        select user_id, event_timestamp, history[greatest(past - 49, 1):past] as newest
         from exported
         inner join histories using (user_id)
     )

@@ -7,6 +7,7 @@ Slow, short, and sharing nothing with the SQL: times are compared as instants, d
 import hashlib
 import math
 import random
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -621,10 +622,23 @@ def half_life(age: int, days: int) -> Decimal:
     return twelve_decimals(0.5 ** (age / days))
 
 
+_DATED_BY_BUILD = {
+    "user_profile",
+    "user_behaviors",
+    "item_profile",
+    "query_stats",
+    "popular_queries",
+    "x2q",
+}
+
+
 def as_built(table: str) -> str:
     """Query: ``table`` (or a feature's parquet file) without what tells when it was built."""
-    if any(name in table for name in ("features.x2q", "x2q.parquet", "item_profile")):
-        # These moments tell builds apart below the second.
-        cut = "date_trunc('second', event_timestamp) as event_timestamp"
-        table = f"(select * replace ({cut}) from {table})"
+    # Features' moments tell builds apart below the second; behaviours only one of each user.
+    known = "date_trunc('second', event_timestamp)"
+    name = re.split("[./]", table.removesuffix(".parquet'"))[-1]
+    if name == "user_behaviors":
+        known = "least(event_timestamp, make_timestamptz(occurred_at_us[-1] + 2))"
+    if name in _DATED_BY_BUILD:
+        table = f"(select * replace ({known} as event_timestamp) from {table})"
     return f"select columns(c -> c not in ('created_at', 'built_at_us')) from {table}"

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from aigq import features
+from aigq import features, warehouse
 from aigq.cli import main
 from aigq.text import normalize_query
 
 MICROSECOND = timedelta(microseconds=1)
+ONLINE = "later in each later build"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,13 @@ def test_the_exported_file_is_the_table(random_shop, rows_of, name):
     }
 
 
+def known_at(row):
+    """The event time of a row of user_behaviors; ONLINE for the row that online stores get."""
+    after = row["event_timestamp"] - row["moments"][-1]
+    assert MICROSECOND <= after < timedelta(seconds=1)
+    return row["event_timestamp"] if after == MICROSECOND else ONLINE
+
+
 def test_user_behaviors_are_the_newest_at_each_moment(random_shop, rows_of):
     home, reference = random_shop
     last_day = max(reference.day(e["occurred_at"]) for e in reference.raw["events"])
@@ -58,7 +66,7 @@ def test_user_behaviors_are_the_newest_at_each_moment(random_shop, rows_of):
         before = [m for m in moments if m not in window]
         for moment in [*before[-1:], *window]:
             past = [b for b in own if b["occurred_at"] <= moment][-7:]
-            expected[user, moment + MICROSECOND] = [
+            context = [
                 (
                     b["content_key"],
                     b["content_text"],
@@ -68,8 +76,13 @@ def test_user_behaviors_are_the_newest_at_each_moment(random_shop, rows_of):
                 )
                 for b in past
             ]
+            # The user's newest has a row for online stores, and in the window one of its time.
+            if moment in window or moment != moments[-1]:
+                expected[user, moment + MICROSECOND] = context
+            if moment == moments[-1]:
+                expected[user, ONLINE] = context
     found = {
-        (r["user_id"], r["event_timestamp"]): list(
+        (r["user_id"], known_at(r)): list(
             zip(
                 r["content_keys"],
                 r["content_texts"],
@@ -101,40 +114,65 @@ def test_items_are_as_the_newest_build_knows_them(random_shop, rows_of):
         assert MICROSECOND < row["event_timestamp"] - newest < timedelta(seconds=1)
 
 
+# What each table has a newest row of.
+KEYS = {
+    "user_profile": "user_id",
+    "user_behaviors": "user_id",
+    "item_profile": "item_id",
+    "query_stats": "query_text",
+    "popular_queries": "surface",
+    "x2q": "trigger",
+}
+
+
 @pytest.mark.slow
 def test_of_two_builds_of_the_same_events_the_later_counts_online(
     home, insert_raw, run_dbt, rows_of
 ):
-    """Between them a job may have described items anew, or proposed what triggers lead to; stores
-    keep the first of two rows of one moment."""
+    """Between them a job may have described items anew, or proposed what triggers lead to, a user
+    may have moved, and behaviours may have come late; stores keep the first of two rows of one
+    moment."""
     at = datetime(2026, 3, 1, 12, tzinfo=UTC)
     event = {"event_id": "e1", "user_id": "ann", "action": "search", "query_text": "lamp"}
     item = {"item_id": "i1", "title": "Lamp", "leaf_category_id": "c1", "leaf_category": "Lamps"}
-    insert_raw(home, events=[event | {"occurred_at": at}], items=[item])
-    moments = []
-    for _ in range(2):
-        run_dbt(home, "run", "-s", "+item_profile", "+x2q")
-        moments.append(
-            [
-                row["event_timestamp"]
-                for table in ("item_profile", "x2q")
-                for row in rows_of(home, f"from features.{table}")
-            ]
-        )
-    first, second = moments
-    assert len(first) == 2
-    assert all(at < a < b < at + timedelta(seconds=1) for a, b in zip(first, second, strict=True))
+    insert_raw(
+        home,
+        users=[{"user_id": "ann", "region": "north"}],
+        events=[event | {"occurred_at": at}],
+        items=[item],
+    )
+
+    def newest_rows():
+        run_dbt(home, "run", "-s", *(f"+{table}" for table in KEYS))
+        return {
+            (table, row[key]): row
+            for table, key in KEYS.items()
+            for row in rows_of(home, f"from features.{table} order by event_timestamp")
+        }
+
+    first = newest_rows()
+    assert {table for table, _ in first} == KEYS.keys()
+    insert_raw(home, events=[event | {"event_id": "e0", "occurred_at": at - timedelta(hours=1)}])
+    warehouse.write(home, lambda lake: lake.execute("UPDATE lake.raw.users SET region = 'south'"))
+    second = newest_rows()
+    assert second["user_profile", "ann"]["region"] == "south"
+    assert second["user_behaviors", "ann"]["content_keys"] == ["query:lamp"] * 2
+    assert second["query_stats", "lamp"]["page_views_1d"] == 2
+    assert first.keys() == second.keys()
+    for row, later in ((first[key], second[key]) for key in first):
+        assert timedelta() < later["event_timestamp"] - row["event_timestamp"] < MICROSECOND * 1000
+        assert row["created_at"] < later["created_at"]
 
 
 def test_profiles_hold_everyone_who_was_seen(random_shop, rows_of):
-    """A user without a profile row has nulls, from the first event on."""
+    """A user without a profile row has nulls."""
     home, reference = random_shop
     found = {r["user_id"]: r for r in rows_of(home, "from features.user_profile")}
     seen = {e["user_id"] for e in reference.raw["events"]}
     assert found.keys() == seen | {u["user_id"] for u in reference.raw["users"]}
     for user in seen:
-        first = min(e["occurred_at"] for e in reference.raw["events"] if e["user_id"] == user)
-        assert found[user]["event_timestamp"] == first
+        since = found[user]["event_timestamp"] - datetime(2000, 1, 1, tzinfo=UTC)
+        assert timedelta() < since < timedelta(seconds=1)
         assert found[user]["age_band"] == reference.profile(user)["age_band"]
 
 
@@ -152,7 +190,7 @@ def test_popular_queries_of_the_last_week(random_shop, rows_of):
                 users.setdefault(b["content_text"], set()).add(user)
     assert row["shop_timezone"] == reference.variables["shop_timezone"]
     assert row["queries"] == sorted(users, key=lambda q: (-len(users[q]), q))[:30]
-    assert row["event_timestamp"] == last + MICROSECOND
+    assert MICROSECOND < row["event_timestamp"] - last < timedelta(seconds=1)
 
 
 def test_query_stats_are_counts_of_days(random_shop, rows_of):
@@ -191,10 +229,10 @@ def test_query_stats_are_counts_of_days(random_shop, rows_of):
                         for (q, d), n in counts.items()
                         if q == query and day - timedelta(days=window) < d <= day
                     )
-    found = {
-        (r["query_text"], r["event_timestamp"]): r
-        for r in rows_of(home, "from features.query_stats")
-    }
+    rows = rows_of(home, "from features.query_stats")
+    build = max(r["event_timestamp"] for r in rows) - max(at for _, at in expected)
+    assert timedelta() < build < timedelta(seconds=1)
+    found = {(r["query_text"], r["event_timestamp"] - build): r for r in rows}
     assert found.keys() == expected.keys() and len(found) > 8
     for key, row in expected.items():
         assert row == {name: found[key][name] for name in row}
@@ -231,7 +269,7 @@ def assert_historical_features_are(home, samples, zone):
             ]
         for name in ("age_band", "gender", "region"):
             known = row[name] if isinstance(row[name], str) else None
-            assert known == sample[name] or not context
+            assert known == sample[name]
 
 
 def test_historical_features_are_the_contexts_that_sql_made(random_shop, rows_of, run_feast):

@@ -1,8 +1,10 @@
 """dbt as a job: its row in meta.runs, its variables, what it does when it fails."""
 
 import json
+import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 import yaml
@@ -37,6 +39,62 @@ def test_a_failed_test_is_a_failed_run(home, insert_raw, run_dbt, rows_of):
     assert (run["job"], run["status"]) == ("dbt build", "failed")
     assert json.loads(run["metrics"])["errors"] == 1
     assert json.loads(run["parameters"])["arguments"]["select"] == ["stg_users"]
+
+
+# Of two models that nothing is made from together, so that no model waits for it.
+BAD_EVENTS = """
+{{ config(severity=var('severity', 'error')) }}
+select event_id from {{ ref('behaviors') }} where content_text = 'bad'
+and {{ in_tested_days('behavior_date') }}
+union all
+select user_id from {{ ref('stg_users') }} where false
+"""
+
+
+@pytest.mark.slow
+def test_days_with_a_failed_test_are_built_and_tested_again(
+    home, insert_raw, run_dbt, rows_of, tmp_path
+):
+    """The next build tests what it makes anew: rows that failed must not be left out of it."""
+    project = tmp_path / "project"
+    shutil.copytree(PROJECT_ROOT / "dbt_project", project / "dbt_project")
+    for name in ("dbt_project.yml", "profiles.yml"):
+        shutil.copy(PROJECT_ROOT / name, project)
+    # A few models do, and builds of them are short.
+    models, tests = (project / "dbt_project" / name for name in ("models", "tests"))
+    shutil.rmtree(models.with_name("analyses"))
+    for folder in {p.name for p in models.iterdir()} - {"staging", "meta", "behavior", "items"}:
+        shutil.rmtree(models / folder)
+    for path in [*tests.glob("*.sql"), *(models / "items").iterdir()]:
+        if path.stem != "item_texts":
+            path.unlink()
+    (tests / "bad_events.sql").write_text(BAD_EVENTS)
+
+    def search(day: int, text: str) -> None:
+        at = datetime(2026, 3, day, 12, tzinfo=UTC)
+        row = {"event_id": f"e{day}", "user_id": "ann", "action": "search", "query_text": text}
+        insert_raw(home, events=[row | {"occurred_at": at}])
+
+    def build(**variables) -> tuple[bool, bool, list]:
+        """Whether dbt was content, whether the run is complete, and the days that it built."""
+        result = run_dbt(home, "build", variables=variables, project=project, check=False)
+        (run,) = rows_of(home, "select metrics from meta.runs order by started_at desc limit 1")
+        metrics = json.loads(run["metrics"])
+        assert metrics["skipped"] == 0 and "bad_events" in result.stdout
+        days = rows_of(home, "select distinct shop_date from staging.changed_user_days order by 1")
+        days = [row["shop_date"].day for row in days]
+        return result.returncode == 0, metrics["is_complete"], days
+
+    search(1, "lamp")
+    assert build() == (True, True, [1])
+    search(2, "bad")
+    assert build() == (False, False, [2])
+    search(3, "lamp")
+    assert build() == (False, False, [2, 3])
+    assert build(severity="warn") == (True, True, [2, 3])
+    # So are days that nothing but this name asks for.
+    assert build(rebuild_days=["2026-03-02"]) == (False, False, [2])
+    assert build() == (False, False, [2])
 
 
 def test_variables_that_cannot_be_meant(home, run_dbt, rows_of):

@@ -133,7 +133,7 @@ def test_ranked_by_the_ctr_model(listed, aigq, ranked, reads):
 
 
 def test_a_click_that_no_build_has_seen(shop, aigq, ranked, reads):
-    """Nothing is known of u5: what they have just clicked is all there is to go by."""
+    """Of u5 only a profile is known: what they have just clicked is all there is to go by."""
     lines = aigq("hints", "u5", "--clicked", "i0").stdout.splitlines()
     assert reads == ["clicked_recall", "x2q_recall"]
     assert lines[2:4] == [

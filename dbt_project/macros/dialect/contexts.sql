@@ -69,8 +69,8 @@
 {# The features of users' moments: what each user had done up to then, the newest, as parallel
    lists, oldest first.
 
-   moments: CTE with user_id, occurred_at and newest_place; behaviors: CTE over behavior.behaviors
-   with `place`, the number of the behaviour in the user's order. #}
+   moments: CTE with user_id, event_timestamp and newest_place; behaviors: CTE over
+   behavior.behaviors with `place`, the number of the behaviour in the user's order. #}
 {% macro behavior_lists(moments, behaviors, newest) %}
     {{ return(adapter.dispatch('behavior_lists')(moments, behaviors, newest)) }}
 {% endmacro %}
@@ -98,7 +98,7 @@
 
         select
             moments.user_id,
-            moments.occurred_at,
+            moments.event_timestamp,
             histories.behaviors[
                 greatest(moments.newest_place - {{ newest }} + 1, 1) : moments.newest_place
             ] as behaviors,
@@ -109,7 +109,7 @@
 
     select
         user_id,
-        occurred_at,
+        event_timestamp,
         {% for column in ['content_key', 'content_text', 'leaf_category_id', 'action'] %}
         {{ list_field('behaviors', column) }} as {{ column }}s,
         {% endfor %}

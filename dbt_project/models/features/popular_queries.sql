@@ -35,7 +35,8 @@ final as (
         'home' as surface,
         lists.queries,
         shop.shop_timezone,
-        {{ just_after('shop.last_event_at') }} as event_timestamp,
+        {{ just_after('shop.last_event_at') }} + {{ build_offset() }} as event_timestamp,
+        timestamptz '{{ run_started_at.isoformat() }}' as created_at,
     from lists
     cross join shop
     where lists.queries is not null

@@ -28,7 +28,7 @@ dates as (
         least(
             {{ day_start('cast(dates.stat_date + 1 as date)') }},
             {{ just_after('shop.newest_at') }}
-        ) as event_timestamp,
+        ) + {{ build_offset() }} as event_timestamp,
     from (select distinct stat_date from query_days) as dates
     cross join shop
     where
@@ -75,6 +75,7 @@ final as (
             as hint_ctr_{{ days }}d,
         {% endfor %}
         event_timestamp,
+        timestamptz '{{ run_started_at.isoformat() }}' as created_at,
     from counted
     window as_of as (partition by event_timestamp)
 

@@ -27,8 +27,30 @@ moments as (
         user_id,
         occurred_at,
         max(place) as newest_place,
+        row_number() over (partition by user_id order by occurred_at desc) = 1 as is_newest,
     from behaviors
     group by user_id, occurred_at
+
+),
+
+-- The newest moment makes two rows: one of its own time, which a join by time finds, and one that is
+-- later in each later build, which goes online although only an earlier behaviour is new.
+stamped as (
+
+    select
+        user_id,
+        newest_place,
+        {{ just_after('occurred_at') }} as event_timestamp,
+    from moments
+
+    union all
+
+    select
+        user_id,
+        newest_place,
+        {{ just_after('occurred_at') }} + {{ build_offset() }} as event_timestamp,
+    from moments
+    where is_newest
 
 ),
 
@@ -36,15 +58,15 @@ moments as (
 exported as (
 
     select
-        moments.*,
-        {{ shop_date('moments.occurred_at') }}
+        stamped.*,
+        {{ shop_date(just_before('stamped.event_timestamp')) }}
         > last_day.last_date - {{ var('feature_days') }} as is_in_window,
-    from moments
+    from stamped
     cross join last_day
     qualify
         is_in_window
         or row_number() over (
-            partition by moments.user_id, is_in_window order by moments.occurred_at desc
+            partition by stamped.user_id, is_in_window order by stamped.event_timestamp desc
         ) = 1
 
 ),
@@ -64,7 +86,8 @@ final as (
         leaf_category_ids,
         actions,
         occurred_at_us,
-        {{ just_after('occurred_at') }} as event_timestamp,
+        event_timestamp,
+        timestamptz '{{ run_started_at.isoformat() }}' as created_at,
     from newest
 
 )

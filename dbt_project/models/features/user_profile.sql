@@ -6,11 +6,7 @@ with users as (
 
 seen as (
 
-    select
-        user_id,
-        min(occurred_at) as first_event_at,
-    from {{ ref('stg_events') }}
-    group by user_id
+    select distinct user_id from {{ ref('stg_events') }}
 
 ),
 
@@ -21,10 +17,10 @@ final as (
         users.age_band,
         users.gender,
         users.region,
-        -- Known since registration, or since the first event where that is earlier or all there is.
-        coalesce(
-            least(users.registered_at, seen.first_event_at), timestamptz '1970-01-01 00:00:00+00'
-        ) as event_timestamp,
+        -- Before all that is logged: nothing tells since when it holds, and what did (a first event)
+        -- would move back with a late row, which online stores take for an older profile.
+        timestamptz '2000-01-01 00:00:00+00' + {{ build_offset() }} as event_timestamp,
+        timestamptz '{{ run_started_at.isoformat() }}' as created_at,
     from users
     full outer join seen using (user_id)
 

@@ -157,6 +157,7 @@ BROKEN_ROWS = [
     ("users", {"user_id": None}, "user_id is null"),
     ("users", {"registered_at": "soon"}, "registered_at is not a time"),
     ("users", {"registered_at": "{future}"}, "registered_at is later than now + 1 day"),
+    ("users", {"registered_at": "1970-01-01"}, "registered_at is before 2000-01-01"),
     ("items", {"title": None}, "title is null"),
     ("items", {"leaf_category_id": None}, "leaf_category_id is null"),
     ("items", {"price": "cheap"}, "price is not a finite number"),
@@ -171,6 +172,9 @@ BROKEN_ROWS = [
     ("events", {"occurred_at": "1706774400"}, "occurred_at is not a time"),
     ("events", {"occurred_at": "infinity"}, "occurred_at is not a time"),
     ("events", {"occurred_at": "{future}"}, "occurred_at is later than now + 1 day"),
+    ("events", {"occurred_at": "0001-01-01"}, "occurred_at is before 2000-01-01"),
+    ("events", {"occurred_at": "2000-01-01 00:59:00+01"}, "occurred_at is before 2000-01-01"),
+    ("events", {"occurred_at": "0044-03-15 (BC)"}, "occurred_at is before 2000-01-01"),
     ("events", {"action": "click"}, "unknown action click"),
     ("events", {"action": None}, "action is null"),
     ("events", {"action": "search", "query_text": None}, "search without query_text"),
@@ -185,6 +189,8 @@ BROKEN_ROWS = [
     ("events", {"quantity": "1.5"}, "quantity is not a whole number"),
     ("events", {"quantity": "99999999999"}, "quantity is not a whole number"),
     ("hint_requests", {"requested_at": None}, "requested_at is null"),
+    ("hint_requests", {"requested_at": "1677-09-20"}, "requested_at is before 2000-01-01"),
+    ("hint_candidates", {"clicked_at": "1970-01-01"}, "clicked_at is before 2000-01-01"),
     ("hint_candidates", {"rank": None}, "rank is null"),
     ("hint_candidates", {"rank_score": "inf"}, "rank_score is not a finite number"),
     ("hint_candidates", {"query_text": "\u2003"}, "query_text is empty after normalisation"),
@@ -229,6 +235,12 @@ def test_broken_rows_are_quarantined_and_their_neighbours_load(shop, rows):
 def test_a_time_within_a_day_of_now_is_welcome(shop, rows):
     soon = f"{datetime.now(UTC) + timedelta(hours=23):%Y-%m-%dT%H:%M:%SZ}"
     rows["events"][0]["occurred_at"] = soon
+    shop.put_rows("events", rows["events"])
+    assert shop.counts(shop.ingest())["events"] == (5, 5, 0, 0, 0)
+
+
+def test_the_earliest_time_is_welcome(shop, rows):
+    rows["events"][0]["occurred_at"] = "2000-01-01 00:00:00Z"
     shop.put_rows("events", rows["events"])
     assert shop.counts(shop.ingest())["events"] == (5, 5, 0, 0, 0)
 

@@ -110,8 +110,7 @@ def test_who_is_known(store, reads):
     assert not found.is_known and found.behaviors == () and found.triggers == ()
     assert reads == [("hint_recall", 1)], "nothing can be a trigger"
     assert recall(store, Request("u6")).is_known
-    # Their profile is older than all that was materialised.
-    assert not recall(store, Request("u5")).is_known
+    assert recall(store, Request("u5")).is_known, "by a profile alone"
     unknown = recall(store, Request("nobody", clicked="i9"))
     assert unknown.clicked_text is None and unknown.triggers == ("item:i9",)
 
