@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from aigq.settings import PROJECT_ROOT
+from aigq.tables import JOB_TABLES, RAW_TABLES
 
 
 def test_a_build_leaves_its_row(random_shop, rows_of):
@@ -153,6 +154,15 @@ def test_every_model_says_what_a_row_is():
         assert "ne row" in last, f"{path.stem}: {last}"
         tests = json.dumps(model["data_tests"])
         assert "unique_grain" in tests or "one_row" in tests, path.stem
+
+
+def test_every_table_that_is_not_dbts_is_documented():
+    """`dbt docs` shows what jobs write, too."""
+    path = PROJECT_ROOT / "dbt_project" / "models" / "staging" / "sources.yml"
+    sources = yaml.safe_load(path.read_text())["sources"]
+    told = {f"{of['name']}.{table['name']}" for of in sources for table in of["tables"]}
+    assert told >= RAW_TABLES.keys() | JOB_TABLES.keys()
+    assert all("ne row per" in table["description"] for of in sources for table in of["tables"])
 
 
 def test_the_other_target_is_complete():
