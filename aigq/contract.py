@@ -15,11 +15,13 @@ ACTIONS = ("search_entry", "search", "item_click", "cart", "order", "app_exit")
 
 @dataclass(frozen=True)
 class Column:
-    """A column: ``type`` is DuckDB's; a row whose ``required`` column is null is quarantined."""
+    """A column: ``type`` is DuckDB's; a row whose ``required`` column is null is quarantined, and
+    one with a time before :data:`EARLIEST`, unless it may be ``long_ago``."""
 
     name: str
     type: str
     required: bool = False
+    long_ago: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ _USERS = Table(
         Column("age_band", "VARCHAR"),
         Column("gender", "VARCHAR"),
         Column("region", "VARCHAR"),
-        Column("registered_at", "TIMESTAMPTZ"),
+        Column("registered_at", "TIMESTAMPTZ", long_ago=True),
     ),
     replace=True,
 )

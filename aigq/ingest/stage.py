@@ -117,10 +117,11 @@ def _column_reasons(column: Column) -> list[str]:
             f" THEN '{column.name} is not {_TYPE_WORDS[column.type]}' END"
         )
     if column.type == "TIMESTAMPTZ":
-        reasons.append(
-            f"CASE WHEN {name} < TIMESTAMPTZ '{EARLIEST} 00:00:00+00'"
-            f" THEN '{column.name} is before {EARLIEST}' END"
-        )
+        if not column.long_ago:
+            reasons.append(
+                f"CASE WHEN {name} < TIMESTAMPTZ '{EARLIEST} 00:00:00+00'"
+                f" THEN '{column.name} is before {EARLIEST}' END"
+            )
         reasons.append(
             f"CASE WHEN {name} > now() + INTERVAL 1 DAY"
             f" THEN '{column.name} is later than now + 1 day' END"

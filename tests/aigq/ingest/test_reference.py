@@ -22,6 +22,8 @@ from aigq.warehouse import register_functions
 TIMES = {"2024-02-01 00:00:00": True, "2024-02-01T00:00:01Z": True, "yesterday": False,
          "9000-01-01": False, "1970-01-01 00:00:00": False, "1999-12-31 23:59:59.9": False,
          "2000-01-01 00:00:00": True, "0001-01-01": False}  # fmt: skip
+# Nothing is counted from when a user registered.
+LONG_AGO = {"1970-01-01 00:00:00", "1999-12-31 23:59:59.9", "0001-01-01"}
 
 
 def _rows(**columns):
@@ -63,7 +65,9 @@ def is_broken(table: str, row: dict) -> bool:
     values = {name: value or None for name, value in row.items()}
     if any(values[column.name] is None for column in TABLES[table].columns if column.required):
         return True
-    if any(not TIMES[v] for k, v in values.items() if k.endswith("_at") and v):
+    welcome = {t for t, is_welcome in TIMES.items() if is_welcome}
+    welcome |= LONG_AGO if table == "users" else set()
+    if any(v not in welcome for k, v in values.items() if k.endswith("_at") and v):
         return True
     if table == "events":
         searched = values["action"] == "search"
