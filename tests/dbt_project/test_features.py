@@ -285,6 +285,35 @@ def test_historical_features_are_the_contexts_that_sql_made(random_shop, rows_of
     ]
     assert len(samples) > 30
     assert_historical_features_are(home, samples, reference.variables["shop_timezone"])
+    for view, entity, feature in (
+        ("query_stats", "query_text", "page_views_7d"),
+        ("x2q", "trigger", "trigger_text"),
+    ):
+        rows = rows_of(home, f"from features.{view}")
+        assert rows
+        assert_newest_row_as_of(home, rows, view, entity, feature)
+
+
+def assert_newest_row_as_of(home, rows, view, entity, feature):
+    """Just before, at and after each row's time Feast finds the newest row known then, or none."""
+    moments = {r["event_timestamp"] + n * MICROSECOND for r in rows for n in (-1, 0, 1)}
+    wanted = pd.DataFrame(
+        [(r[entity], at) for r in rows for at in sorted(moments)],
+        columns=[entity, "event_timestamp"],
+    ).drop_duplicates()
+    wanted["place"] = range(len(wanted))
+    found = (
+        features.open_store(home)
+        .get_historical_features(entity_df=wanted, features=[f"{view}:{feature}"])
+        .to_df()
+        .sort_values("place")
+    )
+    known = []
+    for name, at in zip(wanted[entity], wanted["event_timestamp"], strict=True):
+        past = [r for r in rows if r[entity] == name and r["event_timestamp"] <= at]
+        known.append(max(past, key=lambda r: r["event_timestamp"])[feature] if past else None)
+    assert None in known and any(value is not None for value in known)
+    assert [None if pd.isna(value) else value for value in found[feature]] == known
 
 
 @pytest.mark.slow
