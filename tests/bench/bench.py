@@ -11,6 +11,7 @@ What is compared is checked to be the same rows. Results: reports/bench.md and r
 the data home; work files: bench/ beside them, of which the simulated logs are kept.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -140,7 +141,7 @@ class Bench:
     def _rows_in_lake(self) -> dict[str, tuple]:
         con = warehouse.connect(self.home, read_only=True)
         try:
-            return {t: _content(con, f"{schema}.{t}") for t, schema in TABLES.items()}
+            return {t: _content(con, _as_built(t, f"{schema}.{t}")) for t, schema in TABLES.items()}
         finally:
             con.close()
 
@@ -151,10 +152,29 @@ def _rows_in_files(folder: Path, like: dict[str, tuple], tables: Sequence[str]) 
         con.execute("SET TimeZone = 'UTC'")
         return {
             t: _content(
-                con, files.literal(folder / f"{t}.parquet"), [name for name, _ in like[t][0]]
+                con,
+                _as_built(t, files.literal(folder / f"{t}.parquet")),
+                [name for name, _ in like[t][0]],
             )
             for t in tables
         }
+
+
+def _as_built(table: str, rows: str) -> str:
+    """``rows`` of ``table``, a feature table without what tells when it was built."""
+    return f"({_REFERENCE.as_built(rows)})" if TABLES[table] == "features" else rows
+
+
+def _reference():
+    path = _BENCH.parent / "dbt_project" / "dbt_reference.py"
+    spec = importlib.util.spec_from_file_location("dbt_reference_of_bench", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_REFERENCE = _reference()
 
 
 def _content(
