@@ -141,7 +141,7 @@ class Bench:
     def _rows_in_lake(self) -> dict[str, tuple]:
         con = warehouse.connect(self.home, read_only=True)
         try:
-            return {t: _content(con, _as_built(t, f"{schema}.{t}")) for t, schema in TABLES.items()}
+            return {t: _content(con, as_built(t, f"{schema}.{t}")) for t, schema in TABLES.items()}
         finally:
             con.close()
 
@@ -153,16 +153,16 @@ def _rows_in_files(folder: Path, like: dict[str, tuple], tables: Sequence[str]) 
         return {
             t: _content(
                 con,
-                _as_built(t, files.literal(folder / f"{t}.parquet")),
+                as_built(t, files.literal(folder / f"{t}.parquet")),
                 [name for name, _ in like[t][0]],
             )
             for t in tables
         }
 
 
-def _as_built(table: str, rows: str) -> str:
+def as_built(table: str, rows: str) -> str:
     """``rows`` of ``table``, a feature table without what tells when it was built."""
-    return f"({_REFERENCE.as_built(rows)})" if TABLES[table] == "features" else rows
+    return f"({reference.as_built(rows)})" if TABLES[table] == "features" else rows
 
 
 def _reference():
@@ -174,7 +174,7 @@ def _reference():
     return module
 
 
-_REFERENCE = _reference()
+reference = _reference()
 
 
 def _content(

@@ -1,12 +1,12 @@
 """The peers of the benchmark make dbt's rows: times of different results would compare nothing."""
 
-import importlib.util
 import subprocess
 import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
+from bench import as_built, reference
 from warehouse import TABLES as FINAL
 
 from aigq import warehouse
@@ -28,20 +28,6 @@ FEW = {
 }
 
 
-def _reference():
-    path = BENCH.parent / "dbt_project" / "dbt_reference.py"
-    spec = importlib.util.spec_from_file_location("dbt_reference_of_bench", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _as_built(rows: str) -> str:
-    """Query: rows of a feature table, without what tells their build. ``rows``: table or file."""
-    return _reference().as_built(rows)
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, make_home, insert_raw, run_dbt):
     """A shop full of ties, unknown users and items, and several spellings of a query, over five
@@ -49,7 +35,7 @@ def built(tmp_path_factory, make_home, insert_raw, run_dbt):
     """
     root = tmp_path_factory.mktemp("bench")
     home = make_home(root / "home")
-    raw = _reference().random_shop(seed=3, zone="UTC", first=date(2026, 1, 5), days=35)
+    raw = reference.random_shop(seed=3, zone="UTC", first=date(2026, 1, 5), days=35)
     insert_raw(home, **raw)
     landing = root / "landing"
     con = warehouse.connect(home, read_only=True)
@@ -65,8 +51,7 @@ def _assert_same_rows(home, out: Path, tables: dict[str, str]) -> None:
     for table, schema in tables.items():
         types = "SELECT column_name, column_type FROM (DESCRIBE FROM {})"
         ours, theirs = f"{schema}.{table}", f"'{out / table}.parquet'"
-        if schema == "features":
-            ours, theirs = (f"({_as_built(rows)})" for rows in (ours, theirs))
+        ours, theirs = (as_built(table, rows) for rows in (ours, theirs))
         columns = dict(con.execute(types.format(ours)).fetchall())
         assert columns.items() <= dict(con.execute(types.format(theirs)).fetchall()).items()
         names = ", ".join(columns)
