@@ -79,8 +79,7 @@ def micro_batch(settings: Any, processes: int) -> Batch:
     """
     longest = settings.max_prompt_tokens + settings.max_target_tokens
     width = -(-longest // PAD_TO) * PAD_TO
-    tokens = settings.batch_tokens // (processes * settings.accumulation_steps)
-    rows = max(1, tokens // width)
+    rows = max(1, settings.share_of_step(processes) // width)
     if settings.batch_layout == "packed":
         return Batch(1, rows * width, rows * settings.max_target_tokens)
     return Batch(rows, width, settings.max_target_tokens)

@@ -42,3 +42,7 @@ class TrainSettings(Settings):
     checkpoint_steps: int = Field(200, ge=1, description="Steps between checkpoints.")
     logging_steps: int = Field(25, ge=1, description="Steps between points of the loss curve.")
     seed: int = Field(1, ge=0, description="Seed of weights, sample choice and order.")
+
+    def share_of_step(self, processes: int) -> int:
+        """Tokens of a step that are in memory at once: a process', a micro-batch's."""
+        return self.batch_tokens // (processes * self.accumulation_steps)

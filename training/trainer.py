@@ -191,11 +191,6 @@ def _arguments(how: TrainSettings, steps: int, work: Path, *, bf16: bool) -> SFT
     )
 
 
-def share_of_step(settings: TrainSettings) -> int:
-    """Tokens of a step that are in memory at once: one process', one accumulation's."""
-    return settings.batch_tokens // (distributed.world_size() * settings.accumulation_steps)
-
-
 @torch.no_grad()
 def heldout_loss(
     model: Any, tokenizer: Any, examples: Sequence[Example], *, batch_tokens: int, bf16: bool

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from aigq import jobs
+from training import distributed
 from training.command import train_command
 from training.settings import MODEL_NAME, TrainSettings
 
@@ -54,7 +55,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
     from training.base.curriculum import heldout_examples, training_plan
     from training.base.tokenizer import train_tokenizer
     from training.export import finish_published, publish, save_merged
-    from training.trainer import heldout_loss, share_of_step, train
+    from training.trainer import heldout_loss, train
     from training.workspace import Snapshot, already_published, open_workspace, train_end
 
     identity = {"settings": settings.model_dump()}
@@ -85,7 +86,11 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
         )
         for task, held in heldout_examples(shop, tokenizer, settings).items():
             metrics[f"heldout_{task}_loss"] = heldout_loss(
-                model, tokenizer, held, batch_tokens=share_of_step(settings), bf16=work.bf16
+                model,
+                tokenizer,
+                held,
+                batch_tokens=settings.share_of_step(distributed.world_size()),
+                bf16=work.bf16,
             )
         metrics["labels_unlistable"] = unlistable_labels(shop)
         metrics["parameters"] = model.num_parameters()

@@ -82,7 +82,7 @@ class Prepared:
 def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
     """Read the pinned samples, train, measure the held-out loss, merge, publish."""
     from training.export import finish_published, publish, save_merged
-    from training.trainer import heldout_loss, share_of_step
+    from training.trainer import heldout_loss
     from training.workspace import already_published, open_workspace
 
     name = settings.model_name
@@ -101,7 +101,7 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
             model,
             ready.tokenizer,
             ready.samples.heldout,
-            batch_tokens=share_of_step(settings),
+            batch_tokens=settings.share_of_step(distributed.world_size()),
             bf16=work.bf16,
         )
         build = work.build_dir()

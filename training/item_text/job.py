@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import Field
 
 from aigq import jobs
+from training import distributed
 from training.command import train_command
 from training.settings import TrainSettings
 
@@ -41,7 +42,7 @@ def train_item_text(run: jobs.Run, settings: ItemTextSettings, *, recipe: str) -
     from training.checkpoint import load_base, lora_config, resolve_base
     from training.export import finish_published, publish, save_merged
     from training.item_text.samples import make_samples, read_items
-    from training.trainer import heldout_loss, share_of_step, train
+    from training.trainer import heldout_loss, train
     from training.workspace import Snapshot, already_published, open_workspace, train_end
 
     base = resolve_base(run.home, settings.base_model)
@@ -85,7 +86,7 @@ def train_item_text(run: jobs.Run, settings: ItemTextSettings, *, recipe: str) -
             model,
             tokenizer,
             samples.heldout,
-            batch_tokens=share_of_step(settings),
+            batch_tokens=settings.share_of_step(distributed.world_size()),
             bf16=work.bf16,
         )
         if samples.heldout_items:
