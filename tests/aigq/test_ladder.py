@@ -10,9 +10,13 @@ from aigq.cli import main
 from aigq.settings import Home, UserError
 
 
-def commands(tmp_path, shop="default", train_days=None, names=tuple(ladder._MODELS)):
-    steps = ladder._steps(Home(tmp_path), shop, train_days, list(names))
-    return [c for _, found in steps for c in (found() if callable(found) else found)]
+def jobs(tmp_path, shop="default", train_days=None, names=tuple(ladder._MODELS)):
+    return ladder._jobs(Home(tmp_path), shop, train_days, list(names), instances=20)
+
+
+def commands(*args, **kwargs):
+    found = [job.commands for job in jobs(*args, **kwargs)]
+    return [c for of in found for c in (of() if callable(of) else of)]
 
 
 def check(command: list[str]) -> None:
@@ -41,12 +45,28 @@ def test_what_is_trained_is_judged(tmp_path):
     judged = [b for a, b in zip(whole[-1], whole[-1][1:], strict=False) if a == "--model"]
     trained = [c[c.index("--name") + 1] for c in whole if "--name" in c and {"sft", "grpo"} & {*c}]
     assert judged == ["ebr", *trained] == ["ebr", *ladder._MODELS]
+    # Lists that were drawn for other user-days would be drawn once more by the evaluation, alone.
+    lists = {c[c.index("--model") + 1]: c for c in whole if c[:3] == ["aigq", "generate", "lists"]}
+    assert set(lists) == {*judged, "base"} and "--zero-shot" in lists["base"]
+    assert all(c[-2:] == ["--instances", "20"] for c in (*lists.values(), whole[-1]))
+
+
+def test_no_job_starts_before_what_it_reads(tmp_path):
+    after = {job.name: set(job.after) for job in jobs(tmp_path)}
+    assert after["direct_il_sft"] == {"base"}
+    assert after["think_sft"] == {"base_think", "rationales"}
+    assert after["think_il_grpo"] == {"think_il_sft", "ctr"}
+    assert after["lists_ebr"] == {"ebr"} and after["ebr"] == {"samples"}
+    assert after["evaluation"] == {name for name in after if name.startswith("lists_")}
+    names = [*after]
+    for name, needed in after.items():
+        assert all(names.index(n) < names.index(name) for n in needed if n != "base"), name
 
 
 def test_direct_alone_needs_no_teacher(tmp_path):
     part = commands(tmp_path, names=["direct_il_sft"])
     assert not any("--teacher" in c or "base_think" in c for c in part)
-    with pytest.raises(UserError, match="no 'direkt' in the ladder, but direct_sft, "):
+    with pytest.raises(UserError, match="no 'direkt' in the ladder, but think_il_sft, "):
         ladder.main.main(["--models", "direkt"], standalone_mode=False)
     with pytest.raises(UserError, match="think_grpo starts from think_il_sft, which is not among"):
         ladder.main.main(["--models", "direct_sft,think_grpo"], standalone_mode=False)

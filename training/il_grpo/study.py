@@ -21,7 +21,7 @@ import click
 
 from aigq import models, warehouse
 from aigq.settings import Home, UserError
-from aigq.steps import Step, run_steps, unless_published
+from aigq.steps import Job, lanes_option, run_jobs, unless_published
 from training.plot import Panel, Series, svg
 
 ALGORITHMS = ("il_grpo", "grpo")
@@ -97,14 +97,17 @@ Found = Sequence[tuple[str, Sequence[models.Model]]]
 @click.option("--ablations/--no-ablations", default=True, show_default=True, help="Of seed 1.")
 @click.option("--instances", default=1000, show_default=True, help="Test user-days.")
 @click.option("--lists", default=6, show_default=True, help="Lists a user-day.")
-def main(variants: str, seeds: str, ablations: bool, instances: int, lists: int) -> None:
+@lanes_option
+def main(
+    variants: str, seeds: str, ablations: bool, instances: int, lists: int, lanes: int
+) -> None:
     """Train, judge and report."""
     home = Home.from_environment()
     rows = {
         variant: table_rows(variant, [int(seed) for seed in seeds.split(",")], ablations)
         for variant in variants.split(",")
     }
-    run_steps(home, "ladder", _steps(home, rows, instances, lists), log=None)
+    run_jobs(home, "ladder", _jobs(home, rows, instances, lists), lanes=lanes, log=None)
     write_report(home, rows)
 
 
@@ -132,30 +135,36 @@ def _seed_in(name: str) -> int:
     return int(found[1]) if (found := re.search(r"_s(\d+)$", name)) else 1
 
 
-def _steps(home: Home, rows: dict[str, list[Row]], instances: int, lists: int) -> list[Step]:
-    steps: list[Step] = []
+def _jobs(home: Home, rows: dict[str, list[Row]], instances: int, lists: int) -> list[Job]:
+    chosen = ["--instances", str(instances), "--lists", str(lists)]
     judged = [name for of in rows.values() for row in of for name in row.names]
-    for variant, of in rows.items():
-        names = [name for row in of[1:] for name in row.names]
-        # Seed by seed: an interrupted study has whole ones.
-        for name in sorted(names, key=_seed_in):
-            kind = re.sub(r"_s\d+$", "", name.removeprefix(f"{variant}_"))
-            of_kind = {name: ["--algorithm", name] for name in ALGORITHMS}
-            options = (of_kind | ABLATIONS | _OF_VARIANT[variant])[kind]
-            command = ["aigq", "train", "grpo", "--variant", variant, "--name", name]
-            command += ["--base-model", f"{variant}_il_sft", "--seed", str(_seed_in(name))]
-            command += options
-            steps.append(
-                (f"Training: {name}", lambda n=name, c=command: unless_published(home, n, c))
-            )
+    starts = [name for of in rows.values() for name in of[0].names]
+    jobs: list[Job] = []
+    # Seed by seed: an interrupted study has whole ones.
+    for name in sorted(judged, key=_seed_in):
+        if name not in starts:
+            command = _training(name)
+            jobs.append(Job(name, lambda n=name, c=command: unless_published(home, n, c)))
+
+        def written(name: str = name) -> list[list[str]]:
+            model = trained(home, name).reference
+            return [["aigq", "generate", "lists", "--model", model, *chosen]]
+
+        jobs.append(Job(f"lists_{name}", written, () if name in starts else (name,)))
 
     def evaluate() -> list[list[str]]:
-        command = ["aigq", "evaluate", "--instances", str(instances), "--lists", str(lists)]
-        for name in judged:
-            command += ["--model", trained(home, name).reference]
-        return [command]
+        of = [part for name in judged for part in ("--model", trained(home, name).reference)]
+        return [["aigq", "evaluate", *chosen, *of]]
 
-    return [*steps, ("Evaluation on days that no model has seen", evaluate)]
+    return [*jobs, Job("study_evaluation", evaluate, [f"lists_{name}" for name in judged])]
+
+
+def _training(name: str) -> list[str]:
+    variant, _, kind = re.sub(r"_s\d+$", "", name).partition("_")
+    of_kind = {name: ["--algorithm", name] for name in ALGORITHMS}
+    options = (of_kind | ABLATIONS | _OF_VARIANT[variant])[kind]
+    command = ["aigq", "train", "grpo", "--variant", variant, "--name", name]
+    return [*command, "--base-model", f"{variant}_il_sft", "--seed", str(_seed_in(name)), *options]
 
 
 def trained(home: Home, name: str) -> models.Model:

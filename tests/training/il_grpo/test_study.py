@@ -20,14 +20,18 @@ def commands(monkeypatch):
 
 
 def _commands(home: Home, rows) -> list[list[str]]:
-    steps = study._steps(home, rows, 1000, 6)
-    return [c for _, found in steps for c in (found() if callable(found) else found)]
+    found = [job.commands for job in study._jobs(home, rows, 1000, 6)]
+    return [c for of in found for c in (of() if callable(of) else of)]
+
+
+def _training(commands: list[list[str]]) -> list[list[str]]:
+    return [c for c in commands if c[1] == "train"]
 
 
 @pytest.mark.parametrize("variant", ["direct", "think"])
 def test_every_command_is_one(tmp_path, commands, variant):
     found = commands(Home(tmp_path), {variant: study.table_rows(variant, [1, 2, 3], True)})
-    assert len(found) == 2 * 3 + 4 + 1
+    assert len(_training(found)) == 2 * 3 + 4
     for command in found:
         group, arguments = main, command[1:]
         context = click.Context(group)
@@ -35,10 +39,12 @@ def test_every_command_is_one(tmp_path, commands, variant):
             _, group, arguments = group.resolve_command(context, arguments)
         group.make_context("command", list(arguments))
     judged = [b for a, b in zip(found[-1], found[-1][1:], strict=False) if a == "--model"]
-    trained = [c[c.index("--name") + 1] for c in found[:-1]]
+    trained = [c[c.index("--name") + 1] for c in _training(found)]
+    lists = [c[c.index("--model") + 1] for c in found if c[1:3] == ["generate", "lists"]]
+    assert sorted(lists) == sorted(judged)
     assert sorted(judged) == sorted(f"{name}@1" for name in (f"{variant}_il_sft", *trained))
     assert {f"{variant}_{of}" for of in ("grpo", "il_grpo")} <= set(trained), "the ladder's rows"
-    seeds = {c[c.index("--name") + 1]: c[c.index("--seed") + 1] for c in found[:-1]}
+    seeds = {c[c.index("--name") + 1]: c[c.index("--seed") + 1] for c in _training(found)}
     assert seeds[f"{variant}_il_grpo"] == "1" and seeds[f"{variant}_il_grpo_s3"] == "3"
 
 
@@ -56,7 +62,7 @@ def settings(options: list[str]) -> dict:
 @pytest.mark.parametrize("variant", ["direct", "think"])
 def test_seed_1_is_trained_as_the_ladder_trains_it(tmp_path, commands, variant):
     found = commands(Home(tmp_path), {variant: study.table_rows(variant, [1, 2, 3], False)})
-    options = {c[c.index("--name") + 1]: c[2:] for c in found[:-1]}
+    options = {c[c.index("--name") + 1]: c[2:] for c in _training(found)}
     for name in (f"{variant}_grpo", f"{variant}_il_grpo"):
         assert settings(options[name]) == settings([*ladder._MODELS[name], "--name", name])
 
