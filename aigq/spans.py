@@ -40,12 +40,16 @@ class Spans:
 
     ``queries``: the normalised query of each slot, in output order, repeats included. ``lists``:
     which of the completion's lists each slot stands in, from 0: Think writes one for each interest
-    point. All without slots where the completion is malformed, and ``error`` says how.
+    point. ``triggers``: the trigger set of each of Think's points. All without slots where the
+    completion is malformed, and ``error`` says how. ``text``: the completion's, broken characters
+    as U+FFFD.
     """
 
     spans: tuple[int, ...]
-    queries: tuple[str, ...]
-    lists: tuple[int, ...]
+    text: str
+    queries: tuple[str, ...] = ()
+    lists: tuple[int, ...] = ()
+    triggers: tuple[tuple[int, ...], ...] = ()
     error: str | None = None
 
 

@@ -1,14 +1,15 @@
-"""Long sequences of plain commands: `make demo`, `make ladder` and `make study`."""
+"""Plain commands in long sequences: `make demo`, `make ladder`, `make study`, `aigq train day`."""
 
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 import click
@@ -19,6 +20,15 @@ from aigq.tables import RAW_TABLES
 
 Commands = Sequence[list[str]]
 Step = tuple[str, Commands | Callable[[], Commands]]
+
+
+def run_command(
+    command: Sequence[str], environment: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Print the command as one would type it, and run it in this environment. Raises
+    :class:`UserError` where it fails."""
+    click.secho("$ " + shlex.join(command), fg="cyan")
+    _call(command, environment)
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ def run_steps(home: Home, mark: str, steps: Iterable[Step]) -> None:
     for number, (title, commands) in enumerate(steps, start=1):
         click.secho(f"\n== {number}. {title}", bold=True)
         for command in commands() if callable(commands) else commands:
-            _run(command)
+            run_command(command)
     click.secho(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes.", bold=True)
 
 
@@ -72,7 +82,8 @@ def run_jobs(
     _refuse_another_shop(home, mark, log)
     logs = home.reports / mark
     logs.mkdir(parents=True, exist_ok=True)
-    threads = max(1, len(os.sched_getaffinity(0)) // lanes)
+    share = max(1, len(os.sched_getaffinity(0)) // lanes)
+    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))}
     started = time.monotonic()
     waiting, done = list(jobs), set[str]()
     running: dict[Future[None], tuple[Job, float]] = {}
@@ -84,7 +95,7 @@ def run_jobs(
                 waiting.remove(job)
                 path = logs / f"{job.name}.log"
                 click.echo(f"{_minutes(started)}  {job.name} starts, its output is in {path}")
-                running[pool.submit(_run_job, job, path, threads)] = job, time.monotonic()
+                running[pool.submit(_run_job, job, path, environment)] = job, time.monotonic()
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -107,13 +118,13 @@ def _minutes(since: float) -> str:
     return f"{(time.monotonic() - since) / 60:6.1f} minutes"
 
 
-def _run_job(job: Job, path: Path, threads: int) -> None:
+def _run_job(job: Job, path: Path, environment: Mapping[str, str]) -> None:
     with path.open("w") as log:
         for command in job.commands() if callable(job.commands) else job.commands:
             log.write("$ " + shlex.join(command) + "\n")
             log.flush()
             try:
-                _call(command, {"OMP_NUM_THREADS": str(threads)}, log)
+                _call(command, environment, log)
             except UserError as error:
                 log.flush()
                 end = "\n".join(path.read_text(errors="replace").splitlines()[-15:])
@@ -164,17 +175,14 @@ def _has_rows(home: Home) -> bool:
         con.close()
 
 
-def _run(command: list[str]) -> None:
-    click.secho("$ " + shlex.join(command), fg="cyan")
-    _call(command, {})
-
-
-def _call(command: list[str], environment: dict[str, str], output: IO[str] | None = None) -> None:
+def _call(
+    command: Sequence[str], environment: Mapping[str, str], output: IO[str] | None = None
+) -> None:
     done = subprocess.run(
         [str(Path(sys.executable).parent / command[0]), *command[1:]],
         cwd=PROJECT_ROOT,
         # Feast's libraries warn about one another.
-        env=environment | os.environ | {"PYTHONWARNINGS": "ignore"},
+        env=os.environ | {"PYTHONWARNINGS": "ignore"} | environment,
         stdout=output,
         stderr=output,
         check=False,

@@ -16,10 +16,6 @@ Deviation from the paper, which tells of no gate: ours; ``--force`` opens it.
 """
 
 import fcntl
-import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +28,7 @@ import click
 from aigq import jobs, models, warehouse
 from aigq.days import Days, parse_day
 from aigq.settings import Home, UserError, settings_options
+from aigq.steps import run_command
 from training.il_grpo import gate
 from training.il_grpo.gate import GateSettings
 
@@ -309,11 +306,7 @@ def measure(
 
 def run_aigq(home: Home, arguments: Sequence[str]) -> None:
     """Rooms meet at the command line: training never imports inference."""
-    click.secho(f"$ aigq {shlex.join(arguments)}", fg="cyan")
-    call = [sys.executable, "-m", "aigq.cli", *arguments]
-    done = subprocess.run(call, env=os.environ | {"AIGQ_HOME": str(home.root)}, check=False)
-    if done.returncode != 0:
-        raise UserError(f"stopped: `aigq {shlex.join(arguments)}` ended with {done.returncode}")
+    run_command(["aigq", *arguments], {"AIGQ_HOME": str(home.root)})
 
 
 def _why(metrics: dict[str, Any]) -> str:

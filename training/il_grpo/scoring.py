@@ -10,7 +10,7 @@ from aigq import embeddings
 from aigq.ctr import CtrScorer
 from aigq.lists import list_spans
 from aigq.spans import PADDING, Spans, TokenBytes
-from aigq.think import parse_think, think_spans
+from aigq.think import think_spans
 from training.il_grpo.rewards import (
     ctr_reward,
     duplicate_share,
@@ -68,13 +68,12 @@ class Scorer:
         queries = [spans.queries for spans in read]
         by_slot, query, weighted = self._slots(tasks, read)
         vectors = self._embedded(queries)
-        rendered = [self._tokens.read(ids).text for ids in completions]
         form = torch.tensor(
             [
                 0.0
                 if spans.error
-                else format_reward(text, len(set(spans.queries)), len(task.queries))
-                for task, spans, text in zip(tasks, read, rendered, strict=True)
+                else format_reward(spans.text, len(set(spans.queries)), len(task.queries))
+                for task, spans in zip(tasks, read, strict=True)
             ]
         )
         repeats = torch.tensor(
@@ -83,7 +82,7 @@ class Scorer:
                 for of, vectors_of in zip(queries, vectors, strict=True)
             ]
         )
-        trigger = self._triggers(tasks, rendered, read)
+        trigger = _triggers(tasks, read)
         terms = [*weighted.nansum(1).unbind(1), form, -repeats]
         terms.append(torch.zeros(len(tasks)) if trigger is None else trigger)
         return Scored(
@@ -165,18 +164,13 @@ class Scorer:
         empty = np.zeros((0, embeddings.DIMENSIONS), dtype=np.float32)
         return [np.stack([self._vectors[q] for q in of]) if of else empty for of in queries]
 
-    def _triggers(
-        self, tasks: Sequence[Task], texts: Sequence[str], read: Sequence[Spans]
-    ) -> torch.Tensor | None:
-        """R_trig (eq. 16), 0 where a rollout does not parse."""
-        if tasks[0].triggers is None:
-            return None
-        found = []
-        for task, text, spans in zip(tasks, texts, read, strict=True):
-            points = parse_think(text, finished=True, behaviors=task.kept).points
-            given = [] if spans.error else [point.triggers for point in points]
-            found.append(trigger_reward(given, task.triggers))
-        return torch.tensor(found)
+
+def _triggers(tasks: Sequence[Task], read: Sequence[Spans]) -> torch.Tensor | None:
+    """R_trig (eq. 16), 0 where a rollout does not parse; None for Direct."""
+    if tasks[0].triggers is None:
+        return None
+    pairs = zip(tasks, read, strict=True)
+    return torch.tensor([trigger_reward(spans.triggers, task.triggers) for task, spans in pairs])
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
