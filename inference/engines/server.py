@@ -1,41 +1,27 @@
 """An OpenAI-compatible completions server, for example ``vllm serve`` on another machine."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from aigq.settings import UserError
 from inference.engines import Completion, Decoder, Request, Sampling
+from inference.openai_client import open_client
 
 _CONCURRENT = 64
-_RETRIES = 4
-_TIMEOUT_SECONDS = 300.0
 
 
 class ServerEngine:
     """Sends prompts as token ids, so the server must serve the same checkpoint, and say so: by the
     model's id, or its ``root``.
 
-    ``address``: with or without ``/v1``. The key is read from ``OPENAI_API_KEY``. Connection
-    errors, timeouts, 408, 409, 429 and 5xx are tried again with back-off; what remains is a
+    ``address`` and what is tried again: see :func:`open_client`; an error that remains is a
     :class:`UserError` naming the server.
     """
 
     def __init__(self, address: str, checkpoint: Path, tokenizer: Any):
-        from openai import OpenAI
-
-        if urlsplit(address).path in ("", "/"):
-            address = address.rstrip("/") + "/v1"
-        self.name = address
-        self._client = OpenAI(
-            base_url=address,
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
-            max_retries=_RETRIES,
-            timeout=_TIMEOUT_SECONDS,
-        )
+        self._client, self.name = open_client(address)
         self._decode = Decoder(tokenizer)
         self._model = self._served(checkpoint)
 

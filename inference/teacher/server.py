@@ -1,18 +1,15 @@
 """An OpenAI-compatible server as the teacher: OpenAI itself, ``vllm serve``, and others."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
 
 from aigq.settings import UserError
+from inference.openai_client import open_client
 from inference.teacher.llm import Question, Reply, Usage
 
 _CONCURRENT = 32
-_RETRIES = 4
-_TIMEOUT_SECONDS = 300.0
 _MAX_ANSWER = 4096
 # Bounds that some servers' schemas may not hold; the answer is checked for them all the same.
 _BOUNDS = ("pattern", "minItems", "maxItems", "minimum", "maximum")
@@ -21,27 +18,16 @@ _BOUNDS = ("pattern", "minItems", "maxItems", "minimum", "maximum")
 class ServerBackend:
     """Questions in parallel, answers under ``response_format: json_schema``.
 
-    ``address``: with or without ``/v1``; ``model``: the server's name for it, None where it serves
-    only one; ``api``: chat or completions. The key is read from ``OPENAI_API_KEY``. Connection
-    errors, timeouts, 408, 409, 429 and 5xx are tried again with back-off, then count as the reply
-    ``server_error``; where that is the reply to every question, and for whatever else the server
-    refuses (a key, a model), a :class:`UserError` names it.
+    ``address`` and what is tried again: see :func:`open_client`; ``model``: the server's name for
+    it, None where it serves only one; ``api``: chat or completions. An error that could pass later
+    counts as the reply ``server_error``; where that is the reply to every question, and for
+    whatever else the server refuses (a key, a model), a :class:`UserError` names it.
     """
 
     pause = 1.0
 
     def __init__(self, address: str, model: str | None, api: str):
-        from openai import OpenAI
-
-        if urlsplit(address).path in ("", "/"):
-            address = address.rstrip("/") + "/v1"
-        self.address = address
-        self._client = OpenAI(
-            base_url=address,
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
-            max_retries=_RETRIES,
-            timeout=_TIMEOUT_SECONDS,
-        )
+        self._client, self.address = open_client(address)
         self._api = api
         self._bounded = True
         self._refusal = ""
