@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from aigq import warehouse
+from aigq.settings import PROJECT_ROOT
 
 _spec = importlib.util.spec_from_file_location(
     "dbt_reference", Path(__file__).with_name("dbt_reference.py")
@@ -32,6 +34,16 @@ VARIABLES = {
     "x2q_lambda": 0.75,
     "x2q_length": 5,
 }
+
+
+@pytest.fixture
+def copied_project(tmp_path):
+    """The folder of a copy of the dbt project, to be changed; for ``run_dbt``'s ``project``."""
+    project = tmp_path / "project"
+    shutil.copytree(PROJECT_ROOT / "dbt_project", project / "dbt_project")
+    for name in ("dbt_project.yml", "profiles.yml"):
+        shutil.copy(PROJECT_ROOT / name, project)
+    return project
 
 
 @pytest.fixture(scope="session")

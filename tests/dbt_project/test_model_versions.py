@@ -1,21 +1,25 @@
 """docs/label_versions.md, done: a label table gets a second version in a copy of the project."""
 
 import json
-import shutil
 from datetime import UTC, datetime
 
 import pytest
 import yaml
 
-from aigq.settings import PROJECT_ROOT
+ALPHABETICAL = """
+        cast(row_number() over (
+            partition by session_id, variant
+            order by list_position(['click', 'rank', 'search', 'llm'], tier), query_text
+        ) as integer) as position,
+"""
 
 
 def add_second_version(project) -> None:
     """Inside a tier, `label_lists` is from now on in alphabetical order."""
     labels = project / "dbt_project" / "models" / "labels"
     sql = (labels / "label_lists.sql").read_text()
-    assert sql.count("tier_rank\n") == 1
-    newer = sql.replace("tier_rank\n", "query_text\n")
+    assert sql.count("        position,\n") == 1
+    newer = sql.replace("        position,\n", ALPHABETICAL)
     (labels / "label_lists_v2.sql").write_text(newer)
     properties = yaml.safe_load((labels / "label_lists.yml").read_text())
     (model,) = properties["models"]
@@ -28,12 +32,8 @@ def add_second_version(project) -> None:
 
 @pytest.mark.slow
 def test_the_second_version_has_the_plain_name_and_the_first_keeps_its_rows(
-    home, insert_raw, run_dbt, rows_of, tmp_path
+    home, insert_raw, run_dbt, rows_of, copied_project
 ):
-    project = tmp_path / "project"
-    shutil.copytree(PROJECT_ROOT / "dbt_project", project / "dbt_project")
-    for name in ("dbt_project.yml", "profiles.yml"):
-        shutil.copy(PROJECT_ROOT / name, project)
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     candidate = {"request_id": "r1", "displayed": True}
     insert_raw(
@@ -60,15 +60,15 @@ def test_the_second_version_has_the_plain_name_and_the_first_keeps_its_rows(
         return [row["query_text"] for row in rows]
 
     old, new = ["stove", "tent", "axe"], ["stove", "axe", "tent"]
-    run_dbt(home, "run", "-s", "+label_lists", project=project)
+    run_dbt(home, "run", "-s", "+label_lists", project=copied_project)
     assert labels("label_lists") == old
 
-    add_second_version(project)
+    add_second_version(copied_project)
     # Only the newest is built: the rows of the other one are those that were there before.
-    run_dbt(home, "build", "-s", "label_lists,version:latest", project=project)
+    run_dbt(home, "build", "-s", "label_lists,version:latest", project=copied_project)
     assert (labels("label_lists"), labels("label_lists_v1")) == (new, old)
 
-    built = run_dbt(home, "run", "-s", "label_lists", project=project).stdout
+    built = run_dbt(home, "run", "-s", "label_lists", project=copied_project).stdout
     for name in ("label_lists", "label_lists_v1"):
         assert f" model labels.{name} ." in built
     assert (labels("label_lists"), labels("label_lists_v1")) == (new, old)

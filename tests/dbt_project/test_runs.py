@@ -54,15 +54,11 @@ select user_id from {{ ref('stg_users') }} where false
 
 @pytest.mark.slow
 def test_days_with_a_failed_test_are_built_and_tested_again(
-    home, insert_raw, run_dbt, rows_of, tmp_path
+    home, insert_raw, run_dbt, rows_of, copied_project
 ):
     """The next build tests what it makes anew: rows that failed must not be left out of it."""
-    project = tmp_path / "project"
-    shutil.copytree(PROJECT_ROOT / "dbt_project", project / "dbt_project")
-    for name in ("dbt_project.yml", "profiles.yml"):
-        shutil.copy(PROJECT_ROOT / name, project)
     # A few models do, and builds of them are short.
-    models, tests = (project / "dbt_project" / name for name in ("models", "tests"))
+    models, tests = (copied_project / "dbt_project" / name for name in ("models", "tests"))
     shutil.rmtree(models.with_name("analyses"))
     for folder in {p.name for p in models.iterdir()} - {"staging", "meta", "behavior", "items"}:
         shutil.rmtree(models / folder)
@@ -78,7 +74,7 @@ def test_days_with_a_failed_test_are_built_and_tested_again(
 
     def build(**variables) -> tuple[bool, bool, list]:
         """Whether dbt was content, whether the run is complete, and the days that it built."""
-        result = run_dbt(home, "build", variables=variables, project=project, check=False)
+        result = run_dbt(home, "build", variables=variables, project=copied_project, check=False)
         (run,) = rows_of(home, "select metrics from meta.runs order by started_at desc limit 1")
         metrics = json.loads(run["metrics"])
         assert metrics["skipped"] == 0 and "bad_events" in result.stdout
