@@ -110,14 +110,16 @@ def _jobs(
             Job("rationales", [teacher("rationales")], ("alignments",)),
         ]
     jobs.append(train("base", ["base", "--recipe", "tiny"], "samples"))
-    if any(name.endswith("grpo") for name in names):
+    taught = [name for name in names if not name.endswith("grpo")]
+    for name in taught:
+        after = ["base"] if name.startswith("direct") else ["base_think", "rationales"]
+        jobs += [train(name, [*_MODELS[name], "--name", name], *after), lists(name)]
+    if len(taught) < len(names):
         jobs.append(train("ctr", ["ctr"], "samples"))
     for name in names:
-        if name.endswith("grpo"):
-            after = [_start(name), "ctr"]
-        else:
-            after = ["base"] if name.startswith("direct") else ["base_think", "rationales"]
-        jobs += [train(name, [*_MODELS[name], "--name", name], *after), lists(name)]
+        if name not in taught:
+            train_it = train(name, [*_MODELS[name], "--name", name], _start(name), "ctr")
+            jobs += [train_it, lists(name)]
     jobs += [train("ebr", ["ebr"], "samples"), lists("ebr"), lists("base", "--zero-shot")]
     judged = [part for name in ["ebr", *names] for part in ("--model", name)]
     judged += ["--zero-shot", "base", "--instances", str(instances)]
