@@ -80,7 +80,7 @@ def list_spans(ids: Sequence[int], tokens: TokenBytes) -> Spans:
     reading = tokens.read(ids)
     parsed = parse_list(reading.text, finished=reading.finished)
     if parsed.error:
-        return Spans(reading.spans([]), reading.text, error=parsed.error)
+        return Spans(reading.spans([]), error=parsed.error)
     regions: list[Region] = []
     position = 0
     lines = reading.text.split(SEPARATOR)
@@ -88,7 +88,8 @@ def list_spans(ids: Sequence[int], tokens: TokenBytes) -> Spans:
         regions.append(Region(position, position + len(line), slot))
         position += len(line) + len(SEPARATOR)
     queries = tuple(map(normalize_query, lines))
-    return Spans(reading.spans(regions), reading.text, queries, (0,) * len(queries))
+    spans, fields = reading.spans(regions), reading.fields(regions)
+    return Spans(spans, fields, queries, lists=(0,) * len(queries))
 
 
 def merge_lists(lists: Iterable[Sequence[str]]) -> list[str]:

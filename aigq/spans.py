@@ -41,12 +41,12 @@ class Spans:
     ``queries``: the normalised query of each slot, in output order, repeats included. ``lists``:
     which of the completion's lists each slot stands in, from 0: Think writes one for each interest
     point. ``triggers``: the trigger set of each of Think's points. All without slots where the
-    completion is malformed, and ``error`` says how. ``text``: the completion's, broken characters
-    as U+FFFD.
+    completion is malformed, and ``error`` says how. ``fields``: all queries, trigger sets and
+    rationales as they are written.
     """
 
     spans: tuple[int, ...]
-    text: str
+    fields: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     lists: tuple[int, ...] = ()
     triggers: tuple[tuple[int, ...], ...] = ()
@@ -122,6 +122,10 @@ class Reading:
             position = end
         found += [OTHER] * self.finished
         return (*found, *[PADDING] * (self.length - len(found)))
+
+    def fields(self, regions: Sequence[Region]) -> tuple[str, ...]:
+        """The text of each region."""
+        return tuple(self.text[region.start : region.end] for region in regions)
 
     def _in_bytes(self, regions: Sequence[Region]) -> list[Region]:
         bounds, character, byte = [], 0, 0

@@ -149,7 +149,7 @@ def think_spans(ids: Sequence[int], tokens: TokenBytes, *, behaviors: int) -> Sp
     reading = tokens.read(ids)
     parsed = parse_think(reading.text, finished=reading.finished, behaviors=behaviors)
     if parsed.error:
-        return Spans(reading.spans([]), reading.text, error=parsed.error)
+        return Spans(reading.spans([]), error=parsed.error)
     regions: list[Region] = []
     queries: list[str] = []
     points: list[int] = []
@@ -172,8 +172,8 @@ def think_spans(ids: Sequence[int], tokens: TokenBytes, *, behaviors: int) -> Sp
                     points.append(int(number) - 1)
                 start += len(field) + len(_FIELD)
     triggers = tuple(point.triggers for point in parsed.points)
-    spans = reading.spans(regions)
-    return Spans(spans, reading.text, tuple(queries), tuple(points), triggers)
+    spans, fields = reading.spans(regions), reading.fields(regions)
+    return Spans(spans, fields, tuple(queries), tuple(points), triggers)
 
 
 def _numbered(lines: Iterable[str]) -> Iterator[str]:

@@ -40,9 +40,9 @@ def group_advantages(
     a deviation below ``std_floor``: what is left of it is rounding, or too little to learn from.
     Raises :class:`ValueError` for other shapes, and for a number that is none where one must be.
     """
-    rollouts = len(query_rewards)
     if query_rewards.ndim != 2:
         raise ValueError(f"query_rewards must be (G, K), got {tuple(query_rewards.shape)}")
+    rollouts = len(query_rewards)
     if query_rewards.isinf().any():
         raise ValueError("query_rewards holds an infinite reward")
     for name, rewards in (
@@ -77,8 +77,10 @@ def token_advantages(
     and for trigger tokens where nothing was rewarded.
     """
     rollouts, slots = advantages.query.shape
-    if spans.ndim != 2 or len(spans) != rollouts:
-        raise ValueError(f"spans must be ({rollouts}, T), got {tuple(spans.shape)}")
+    if spans.ndim != 2 or len(spans) != rollouts or spans.is_floating_point():
+        raise ValueError(
+            f"spans must be ({rollouts}, T) integers, got {tuple(spans.shape)}, {spans.dtype}"
+        )
     if spans.numel() and not PADDING <= int(spans.min()) <= int(spans.max()) < slots:
         raise ValueError(
             f"spans must lie from {PADDING} to {slots - 1}, the last slot with a reward, got"
@@ -89,7 +91,7 @@ def token_advantages(
         raise ValueError("spans holds trigger tokens, but there are no trigger rewards")
 
     sequence = balance * advantages.sequence[:, None]
-    of_slot = torch.gather(_padded(advantages.query), 1, spans.clamp(min=0).long())
+    of_slot = torch.gather(_with_a_slot(advantages.query), 1, spans.clamp(min=0).long())
     found = torch.where(is_query, of_slot + sequence, sequence.expand_as(of_slot))
     if advantages.trigger is not None:
         found = torch.where(is_trigger, advantages.trigger[:, None], found)
@@ -97,7 +99,9 @@ def token_advantages(
 
 
 def _standardized(rewards: torch.Tensor, eps: float, std_floor: float) -> torch.Tensor:
-    """(G, K) by column, NaN left out of the statistics and 0 in the result."""
+    """(G, K) by column, NaN left out of the statistics and 0 in the result. Half precision has no
+    digits for rewards that lie close together: in float32 at least."""
+    rewards = rewards.to(torch.promote_types(rewards.dtype, torch.float32))
     present = ~rewards.isnan()
     count = present.sum(0)
     # Far from zero a sum of squares has no digits left for the deviation: the mean goes first.
@@ -108,6 +112,6 @@ def _standardized(rewards: torch.Tensor, eps: float, std_floor: float) -> torch.
     return torch.where(is_told, centred / (deviation + eps), 0.0)
 
 
-def _padded(query: torch.Tensor) -> torch.Tensor:
+def _with_a_slot(query: torch.Tensor) -> torch.Tensor:
     """At least one column, so that a group without any slot can be looked up."""
     return query if query.shape[1] else query.new_zeros(len(query), 1)

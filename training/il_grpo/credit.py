@@ -108,8 +108,8 @@ def gradients_of(algorithm: Algorithm, rewarded: list[int], groups: int) -> torc
 def banded(name: str, values: torch.Tensor) -> Series:
     """(N, X) to the mean over N with the band from the 10th to the 90th percentile."""
     low, high = values.quantile(torch.tensor([0.1, 0.9]), dim=0)
-    mean, is_upper = values.mean(0), name != "IL-GRPO"
-    return Series(name, mean.tolist(), low.tolist(), high.tolist(), dashed=is_upper)
+    mean, is_dashed = values.mean(0), name != "IL-GRPO"
+    return Series(name, mean.tolist(), low.tolist(), high.tolist(), dashed=is_dashed)
 
 
 def _last(series: Series) -> str:

@@ -6,13 +6,15 @@ the same draws of users. A candidate is promoted unless
 1. ``too few``: fewer than ``least_instances`` user-days were measured, which tell nothing;
 2. ``fell``: the 95% paired interval of Query HR@10 or Cate HR@10 lies below 0 whole;
 3. ``fell``: the mean of one of them is more than ``most_fall`` below, whatever chance may explain;
-4. ``malformed``: its share of malformed lists is more than ``most_malformed`` above the policy's.
+4. ``malformed``: its share of malformed lists is more than ``most_malformed`` above the policy's;
+5. ``no number``: one of these figures is none.
 
 Cate HR is not judged where no user-day has a true category. A fall that is smaller than chance and
 ``most_fall`` passes, and many of them add up: measure against the policy of some days ago as well.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,12 +74,14 @@ def objections(figures: Figures, rule: GateSettings) -> list[str]:
         compared = figures.get(key)
         if compared is None:
             continue
+        if not all(map(math.isfinite, (compared.difference, compared.low, compared.high))):
+            found.append(f"no number: {title} {compared}")
         if compared.high < 0:
             found.append(f"fell: {title} {compared}")
         elif compared.difference < -rule.most_fall:
             found.append(f"fell: {title} {compared}, by more than {rule.most_fall}")
     malformed = figures.get(_MALFORMED)
-    if malformed and malformed.difference > rule.most_malformed:
+    if malformed and not malformed.difference <= rule.most_malformed:
         found.append(
             f"malformed: share of lists {malformed.difference:+.4f}, more than"
             f" {rule.most_malformed:+}"

@@ -52,6 +52,16 @@ def log_probs_and_entropies(
     return log_probs.gather(-1, ids[..., None])[..., 0], entropies
 
 
+def kept_log_mass(logits: torch.Tensor, top_k: int) -> torch.Tensor:
+    """(..., T): log of the probability that the ``top_k`` likeliest of ``logits`` (..., T, V) have
+    together, 0 where all are kept (``top_k`` 0). A sampler that draws from these alone gives a
+    token's log-prob less this."""
+    log_probs = logits.float().log_softmax(-1)
+    if not 0 < top_k < logits.shape[-1]:
+        return torch.zeros_like(log_probs[..., 0])
+    return log_probs.topk(top_k).values.logsumexp(-1)
+
+
 def entropy_threshold(entropies: torch.Tensor, mask: torch.Tensor, quantile: float) -> torch.Tensor:
     """The ``quantile`` of the entropies of all completion tokens; infinite where there are none.
 
@@ -61,7 +71,11 @@ def entropy_threshold(entropies: torch.Tensor, mask: torch.Tensor, quantile: flo
     present = entropies[mask.bool()].float()
     if not present.numel():
         return torch.tensor(torch.inf, device=entropies.device)
-    return torch.quantile(present, quantile)
+    # torch.quantile takes no more than 16 million.
+    ordered, place = present.sort().values, quantile * (len(present) - 1)
+    low = int(place)
+    high = min(low + 1, len(present) - 1)
+    return torch.lerp(ordered[low], ordered[high], place - low)
 
 
 def is_exploring(

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
+from trl.trainer.utils import pad
 
 from aigq.settings import UserError
 from training import distributed
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 _BATCHES = 4
 # The same rollouts scored twice by the same weights: what rounding may make of the mean ratio.
 _RATIO_TOLERANCE = {False: 1e-3, True: 2e-2}
-# Mean log-prob of the sampler less the trainer's: cutting to the top k makes it a little positive.
-_MOST_SAMPLER_GAP = 0.25
+# Mean distance of the sampler's log-probs from the trainer's: two engines round differently, in
+# bf16 by some hundredths a token.
+_MOST_SAMPLER_GAP = {False: 0.01, True: 0.1}
 
 
 def preflight(trainer: "ListGrpoTrainer") -> dict[str, float]:
@@ -82,15 +84,15 @@ def _ratio(trainer: "ListGrpoTrainer", tasks: list, completions: list[list[int]]
         for number, task in enumerate(tasks)
         if completions[number * count]
     ]
-    pad = trainer.processing_class.pad_token_id
-    before, after = max(len(p) for p, _ in rows), max(len(c) for _, c in rows)
-    ids = [[*[pad] * (before - len(p)), *p, *c, *[pad] * (after - len(c))] for p, c in rows]
-    mask = [
-        [*[0] * (before - len(p)), *[1] * (len(p) + len(c)), *[0] * (after - len(c))]
-        for p, c in rows
-    ]
     device = trainer.accelerator.device
-    inputs: Any = (torch.tensor(ids, device=device), torch.tensor(mask, device=device), after)
+    sides = zip(*rows, strict=True)
+    ids, masks = [], []
+    for side, texts in zip(("left", "right"), sides, strict=True):
+        tokens = [torch.tensor(text, device=device) for text in texts]
+        ids.append(pad(tokens, trainer.processing_class.pad_token_id, side))
+        masks.append(pad([torch.ones_like(of) for of in tokens], 0, side))
+    after = ids[1].shape[1]
+    inputs: Any = (torch.cat(ids, dim=1), torch.cat(masks, dim=1), after)
     model = trainer.model
     was_training = model.training
     model.eval()
@@ -112,13 +114,15 @@ def refuse_ratio(ratio: float, bf16: bool) -> None:
         )
 
 
-def refuse_unsynchronised(gap: float) -> None:
+def refuse_unsynchronised(gap: float, bf16: bool) -> None:
     """Raise :class:`UserError` where the sampler's log-probs are not those of the policy.
 
-    ``gap``: mean log-prob of the rollouts by the sampler, less that by the trainer.
+    ``gap``: mean distance of the sampler's from the trainer's, in nats a token, both of the same
+    top k. Not their difference: tokens drawn with other weights may as well be likelier now.
     """
-    if not abs(gap) <= _MOST_SAMPLER_GAP:
+    if not gap <= _MOST_SAMPLER_GAP[bf16]:
         raise UserError(
-            f"rollouts were written with other weights than those that are trained: their mean"
-            f" log-prob differs by {gap:+.3f} (at most {_MOST_SAMPLER_GAP} is due to top_k)"
+            "rollouts were written with other weights than those that are trained: log-probs of"
+            f" their tokens differ by {gap:.3f} in the mean (at most {_MOST_SAMPLER_GAP[bf16]} is"
+            " rounding)"
         )

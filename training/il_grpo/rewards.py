@@ -72,15 +72,15 @@ def ctr_reward(predicted: float, *, scale: float, cap: float) -> float:
     return min(max(scale * predicted, 0.0), cap)
 
 
-def format_reward(text: str, queries: int, wanted: int) -> float:
-    """r_format of a completion that parses: the share of its fields (queries, rationales, trigger
-    sets) that are written as specified (single blanks, none at the ends, not punctuation alone),
-    times the share of the ``wanted`` slots, the reference's, that its distinct ``queries`` fill.
+def format_reward(fields: Sequence[str], queries: int, wanted: int) -> float:
+    """r_format of a completion that parses: the share of its ``fields`` (queries, rationales,
+    trigger sets) that are written as specified (single blanks, none at the ends, not punctuation
+    alone), times the share of the ``wanted`` slots, the reference's, that its distinct ``queries``
+    fill.
 
     What does not parse has 0. Without the second factor a policy learns to write less: shorter
     answers parse more often and repeat less, and a slot that is absent has no reward to lose.
     """
-    fields = [field for line in text.split("\n") if line for field in line.split("\t")]
     as_specified = [field == flat(field) and bool(_TOKEN.search(field)) for field in fields]
     return sum(as_specified) / max(1, len(fields)) * min(1.0, queries / wanted)
 

@@ -72,7 +72,7 @@ class Scorer:
             [
                 0.0
                 if spans.error
-                else format_reward(spans.text, len(set(spans.queries)), len(task.queries))
+                else format_reward(spans.fields, len(set(spans.queries)), len(task.queries))
                 for task, spans in zip(tasks, read, strict=True)
             ]
         )

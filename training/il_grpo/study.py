@@ -60,9 +60,11 @@ COLUMNS = (
 COMPARED = [c for c in COLUMNS if c[1] and c[2] in ("all", "novel", "context_1_3")]
 # Of rollouts for users never trained on, from the manifest.
 HELD_OUT = (
-    ("query_reward", "query reward", 3),
+    ("query_reward", "reward of a query", 3),
+    ("slot_reward", "... of a slot of the reference", 3),
+    ("list_reward", "... of a list's queries together", 2),
     ("ctr_per_query", "click reward, unweighted", 3),
-    ("rouge", "ROUGE-L, sum of the list", 2),
+    ("rouge_per_query", "ROUGE-L of a query", 3),
     ("duplicates", "repeats", 3),
     ("distinct_share", "distinct queries", 2),
     ("queries", "queries a rollout", 1),
@@ -245,13 +247,18 @@ def _judged(home: Home, found: Found) -> list[list[str]]:
 def _held_out(found: Found) -> list[list[str]]:
     """Of the first row, whose models were only started from, what IL-GRPO's policies were at first.
     Without clicks the query reward is another one: nothing to compare."""
-    (title, _), _, (_, ours), *_ = found
-    rows = [(title, "before", ours), *((title, "after", of) for title, of in found[1:])]
+    (title, _), baseline, (our_title, ours), *ablations = found
+    rows = [(title, "before", ours)]
+    rows += [(title, "after", of) for title, of in (baseline, (our_title, ours))]
+    if len(ours) > 1 and ablations:
+        # Of one seed, whose held-out prompts are its own.
+        rows.append((f"{our_title}, {_seed(ours[0])}", "after", ours[:1]))
+    rows += [(title, "after", of) for title, of in ablations]
     lines = [["", *(title for _, title, _ in HELD_OUT)]]
     for title, when, of in rows:
         cells = []
         for key, _, digits in HELD_OUT:
-            is_other = key == "query_reward" and title.endswith("no ctr")
+            is_other = key.endswith("_reward") and title.endswith("no ctr")
             values = [model.manifest["metrics"].get(when, {}).get(key) for model in of]
             cells.append("" if is_other else _spread(values, digits))
         lines.append([title, *cells])

@@ -27,6 +27,7 @@ from training.il_grpo.loss import (
     entropy_bonus,
     entropy_threshold,
     is_exploring,
+    kept_log_mass,
     log_probs_and_entropies,
     token_loss,
 )
@@ -35,13 +36,39 @@ from training.il_grpo.scoring import TERMS, Scored, Scorer
 from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import Task
 
-# Slots whose rewards are logged one by one.
-_SLOTS_LOGGED = 10
 _QUANTILES = (0.1, 0.5, 0.9)
 # Rollouts at least, outside of training.
 _WRITTEN_AT_ONCE = 128
 # Tokens after which rollouts with an end leave the batch the first time.
 _FIRST_PART = 64
+
+
+class Moves:
+    """How far a rollout batch's updates have moved the policy, summed over their micro-batches."""
+
+    def __init__(self):
+        self._sums = [0.0] * 9
+        self._furthest = 0.0
+
+    def add(self, sums: Sequence[float], furthest: float) -> None:
+        """``sums`` over tokens, in this order: clipped ones of high entropy and all of these,
+        clipped others and all of these, ratios and their number, entropies, divergences and their
+        number. ``furthest``: the largest distance of a ratio from 1."""
+        self._sums = [one + other for one, other in zip(self._sums, sums, strict=True)]
+        self._furthest = max(self._furthest, furthest)
+
+    def figures(self) -> dict[str, float]:
+        """What is logged; nothing about a class of tokens that was empty."""
+        clipped, high, clipped_other, other, ratios, moved, entropy, kl, tokens = self._sums
+        found = {
+            "clip_fraction/exploring": (clipped, high),
+            "clip_fraction/other": (clipped_other, other),
+            "ratio/mean": (ratios, moved),
+            "ratio/furthest": (self._furthest * moved, moved),
+            "entropy": (entropy, tokens),
+            "kl": (kl, tokens),
+        }
+        return {name: total / count for name, (total, count) in found.items() if count}
 
 
 class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
@@ -66,6 +93,7 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         # While rollouts are scored, the entropies that came with their old log-probs.
         self._is_scoring = False
         self._entropies: torch.Tensor | None = None
+        self._moves = Moves()
         rows = Dataset.from_dict({"prompt": range(how.steps * how.prompts)})
         # TRL asks a function for each column of rewards; ours come all at once.
         super().__init__(reward_funcs=[scorer.score] * len(TERMS), train_dataset=rows, **kwargs)
@@ -227,8 +255,7 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         parts = self.args.steps_per_generation
         is_first_update = self._step % (parts * self.num_iterations) < parts
         if "sampling_per_token_logps" in inputs and is_first_update:
-            gap = (inputs["sampling_per_token_logps"] - log_probs.detach())[mask.bool()].nanmean()
-            refuse_unsynchronised(self.accelerator.gather(gap).mean().item())
+            self._require_own_rollouts(model, inputs, log_probs.detach())
         advantages = inputs["advantages"]
         exploring = inputs.get("exploring", torch.zeros_like(mask, dtype=torch.bool))
         found = token_loss(
@@ -248,8 +275,32 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         if "old_per_token_logps" in inputs and is_first_update and not self.state.global_step:
             ratio = found.ratio[mask.bool()].nanmean()
             refuse_ratio(self.accelerator.gather(ratio).mean().item(), self.args.bf16)
-        self._log_policy(found, entropies.detach(), exploring, mask)
+        # Of several updates the first has ratios of 1 by construction.
+        has_moved = not is_first_update or self.num_iterations == 1
+        self._count_moves(found, entropies.detach(), exploring, mask.bool(), has_moved=has_moved)
         return loss
+
+    @torch.no_grad()
+    def _require_own_rollouts(self, model, inputs: dict, log_probs: torch.Tensor) -> None:
+        """Raises :class:`UserError` where the sampler had other weights than the policy has.
+
+        By the first rollout of the micro-batch: logits of a large vocabulary take room. The
+        sampler's log-probs are of its ``top_k`` tokens alone, so the policy's are made so too.
+        """
+        mask = inputs["completion_mask"][:1]
+        ids = torch.cat([inputs["prompt_ids"][:1], inputs["completion_ids"][:1]], dim=1)
+        seen = torch.cat([inputs["prompt_mask"][:1], mask], dim=1)
+        with self.accelerator.autocast():
+            logits = model(
+                input_ids=ids,
+                attention_mask=seen,
+                use_cache=False,
+                logits_to_keep=mask.shape[1] + 1,
+            ).logits[:, :-1]
+        cut = kept_log_mass(logits / self.temperature, self.how.top_k)
+        gap = inputs["sampling_per_token_logps"][:1] - (log_probs[:1] - cut)
+        gap = gap.abs()[mask.bool()].nanmean()
+        refuse_unsynchronised(self.accelerator.gather(gap).nanmean().item(), self.args.bf16)
 
     def _averaged(self, values: torch.Tensor, mask: torch.Tensor, inputs: dict) -> torch.Tensor:
         """This micro-batch's share of the mean over the update's tokens, as TRL takes it."""
@@ -270,12 +321,12 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         for name, values in zip(TERMS, terms.unbind(1), strict=True):
             for quantile, value in zip(_QUANTILES, values.quantile(points).tolist(), strict=True):
                 self._metrics["train"][f"rewards/{name}/p{quantile * 100:.0f}"].append(value)
-        sums = torch.zeros(3, _SLOTS_LOGGED)
-        present = ~scored.query.isnan()
-        width = min(_SLOTS_LOGGED, scored.query.shape[1])
-        sums[0, :width] = scored.query.nansum(0)[:width]
-        sums[1, :width] = scored.by_slot[..., 0].nansum(0)[:width]
-        sums[2, :width] = present.sum(0)[:width]
+        width = scored.query.shape[1]
+        widths = self.accelerator.gather(torch.tensor([width], device=terms.device))
+        sums = torch.zeros(3, int(widths.max()))
+        sums[0, :width] = scored.query.nansum(0)
+        sums[1, :width] = scored.by_slot[..., 0].nansum(0)
+        sums[2, :width] = (~scored.query.isnan()).sum(0)
         sums = self.accelerator.reduce(sums.to(terms.device), reduction="sum")
         for slot, (reward, click, count) in enumerate(sums.T.tolist()):
             if count:
@@ -293,21 +344,19 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
             ],
         )
 
-    def _log_policy(self, found, entropies, exploring, mask) -> None:
-        """Clip fraction of either class of tokens, ratios, entropy, KL (0 without a weight)."""
-        present = mask.bool()
-        masks = {"exploring": exploring & present, "other": ~exploring & present}
-        sums = [part for of in masks.values() for part in (found.is_clipped[of].sum(), of.sum())]
-        sums += [found.ratio[present].sum(), entropies[present].sum(), present.sum()]
-        sums.append(found.divergence[present].sum())
+    def _count_moves(self, found, entropies, exploring, present, *, has_moved: bool) -> None:
+        """A micro-batch's share of what is logged once a rollout batch."""
+        moved = present & has_moved
+        high, other = exploring & moved, ~exploring & moved
+        sums = [found.is_clipped[high].sum(), high.sum(), found.is_clipped[other].sum()]
+        sums += [other.sum(), found.ratio[moved].sum(), moved.sum(), entropies[present].sum()]
+        sums += [found.divergence[present].sum(), present.sum()]
         sums = self.accelerator.reduce(torch.stack([s.float() for s in sums]), reduction="sum")
-        high, highs, other, others, ratios, entropy, tokens, divergence = sums.tolist()
-        metrics = self._metrics["train"]
-        metrics["clip_fraction/exploring"].append(high / max(1, highs))
-        metrics["clip_fraction/other"].append(other / max(1, others))
-        metrics["ratio/mean"].append(ratios / max(1, tokens))
-        metrics["entropy"].append(entropy / max(1, tokens))
-        metrics["kl"].append(divergence / max(1, tokens))
-        widest = (found.ratio - 1).abs()[present].max() if present.any() else ratios * 0
-        widest = self.accelerator.gather(torch.as_tensor(widest, device=mask.device)).max()
-        metrics["ratio/furthest"].append(widest.item())
+        distance = torch.where(moved, (found.ratio - 1).abs(), 0).max()
+        furthest = self.accelerator.gather(distance).max().item()
+        self._moves.add(sums.tolist(), furthest)
+
+    def log(self, logs, start_time=None):
+        moves, self._moves = self._moves, Moves()
+        self._metrics["train"].update({name: [of] for name, of in moves.figures().items()})
+        super().log(logs, start_time)

@@ -154,6 +154,15 @@ def test_deviations_that_are_rounding_give_nothing():
     torch.testing.assert_close(found, torch.tensor([[-1.0], [0.0], [1.0]]) / (1 + 1e-4))
 
 
+def test_half_precision_is_not_computed_in():
+    """Rewards of one group lie close together: in bf16 their deviation is mostly rounding."""
+    rewards = torch.tensor([[0.25], [0.5], [0.75]])
+    exact = group_advantages(rewards, rewards[:, 0])
+    half = group_advantages(rewards.bfloat16(), rewards[:, 0].bfloat16())
+    for one, other in zip(exact[:2], half[:2], strict=True):
+        assert torch.equal(one, other)
+
+
 def test_no_slot_at_all():
     found = group_advantages(torch.zeros(2, 0), torch.tensor([0.0, 1.0]))
     spans = torch.tensor([[OTHER, PADDING], [OTHER, OTHER]])
@@ -164,6 +173,7 @@ def test_no_slot_at_all():
     ("rewards", "message"),
     [
         ((torch.zeros(3), torch.zeros(3)), r"query_rewards must be \(G, K\), got \(3,\)"),
+        ((torch.tensor(3.0), torch.zeros(1)), r"query_rewards must be \(G, K\), got \(\)"),
         ((torch.zeros(3, 1), torch.zeros(2)), r"sequence_rewards must be \(3,\), got \(2,\)"),
         ((torch.zeros(1, 1), torch.zeros(1), torch.zeros(1, 1)), "trigger_rewards must be"),
         ((torch.zeros(1, 1), torch.tensor([NAN])), "sequence_rewards must be finite, got"),
@@ -180,8 +190,9 @@ def test_rewards_that_are_refused(rewards, message):
     [
         ([[0], [1]], "from -4 to 0, the last slot with a reward, got 0 to 1"),
         ([[-5], [0]], "got -5 to 0"),
-        ([[0]], r"spans must be \(2, T\), got \(1, 1\)"),
+        ([[0]], r"spans must be \(2, T\) integers, got \(1, 1\)"),
         ([[TRIGGER], [0]], "no trigger rewards"),
+        ([[0.5], [0.0]], r"spans must be \(2, T\) integers, got \(2, 1\), torch.float32"),
     ],
 )
 def test_spans_that_are_refused(spans, message):

@@ -1,5 +1,7 @@
 """Which candidates are promoted: comparisons by hand."""
 
+import math
+
 import pytest
 
 from training.il_grpo.gate import Compared, GateSettings, objections
@@ -42,6 +44,10 @@ def test_a_policy_that_did_not_fall_has_no_objection(given):
         ),
         (figures(malformed=(0.05, -0.01, 0.11)), "malformed: share of lists +0.0500, more than"),
         (figures(query=(0.2, 0.1, 0.3), instances=199), "too few: 199 user-days, at least 200"),
+        # What nobody could measure has not held.
+        (figures(query=(math.nan,) * 3), "no number: Query HR@10 +nan [+nan +nan]"),
+        (figures(cate=(0.0, math.nan, 0.1)), "no number: Cate HR@10"),
+        (figures(malformed=(math.nan,) * 3), "malformed: share of lists +nan"),
     ],
 )
 def test_each_rule_alone_keeps_a_candidate_back(given, says):

@@ -91,11 +91,11 @@ def test_click_through_rate_is_scaled_and_clipped():
 
 
 def test_format_is_the_share_of_good_fields_times_that_of_filled_slots():
-    assert format_reward("red shoes\nlamp", 2, 2) == 1
-    assert format_reward("red shoes\nlamp ", 2, 2) == 0.5, "a blank too many"
-    assert format_reward("red shoes", 1, 4) == 0.25, "three slots are empty"
-    assert format_reward("1|Why.\n\n1|2\tred shoes\t-", 2, 4) == pytest.approx(0.75 / 2)
-    assert format_reward("a\nb\nc", 3, 2) == 1, "no more is wanted, and no more is paid"
+    assert format_reward(["red shoes", "lamp"], 2, 2) == 1
+    assert format_reward(["red shoes", "lamp "], 2, 2) == 0.5, "a blank too many"
+    assert format_reward(["red shoes"], 1, 4) == 0.25, "three slots are empty"
+    assert format_reward(["Why.", "2", "red shoes", "-"], 2, 4) == pytest.approx(0.75 / 2)
+    assert format_reward(["a", "b", "c"], 3, 2) == 1, "no more is wanted, and no more is paid"
 
 
 def test_length_is_within_bounds_or_not():

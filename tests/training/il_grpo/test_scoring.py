@@ -109,6 +109,16 @@ def test_blanks_that_should_not_be_cost_format(make_scorer, make_task, ids_of):
     assert float(found.terms[0, TERMS.index("format")]) == 0.5
 
 
+@pytest.mark.parametrize("rationale", ["!!!", " Why.", "Why  not."])
+def test_a_rationale_is_judged_without_its_number(make_scorer, make_task, ids_of, rationale):
+    completion = ids_of(f"1|{rationale}\n\n1|1\tred shoes")
+    task = make_task("red shoes", triggers=((1,),))
+    found = make_scorer().score([task], [completion])
+    assert found.errors == [None]
+    # Of rationale, trigger set and query, two are as specified.
+    assert float(found.terms[0, TERMS.index("format")]) == pytest.approx(2 / 3)
+
+
 def test_think_by_hand(make_scorer, make_task, ids_of):
     """Point 1's triggers are the reference's, of point 2's two one is (F1 2/3): mean 5/6. The third
     query, of point 2, is compared with the reference's third."""

@@ -153,7 +153,9 @@ def test_report_has_means_ranges_and_differences(studied, capsys):
     # What the policies were before training is what IL-SFT is.
     assert held_out[2].startswith("| IL-SFT | 0.250 (0.250 0.250) |")
     assert held_out[4].startswith("| + IL-GRPO | 0.500 (0.500 0.500) |")
-    assert held_out[7].startswith("| ... no ctr |  | 0.500 |"), "another reward"
+    # Ablations are of one seed, and so is what stands beside them.
+    assert held_out[5].startswith("| + IL-GRPO, seed 1 | 0.500 |")
+    assert held_out[8].startswith("| ... no ctr |  |  |  | 0.500 |"), "another reward"
     assert "| +0.030 [0.025 0.035]* |" in lines["IL-GRPO - IL-SFT (seed 1)"]
     assert "| +0.020 [0.015 0.025]* |" in lines["IL-GRPO - GRPO (seed 2)"]
     assert "| +0.050 [0.045 0.055]* |" in lines["no filter - IL-GRPO"]

@@ -1,6 +1,7 @@
 """The trainer on a tiny model with rollouts that are known beforehand: what a token gets, and that
 the loss is TRL's wherever the two should agree."""
 
+import copy
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from trl import GRPOTrainer
 
 from aigq.settings import UserError
 from training.il_grpo.advantages import group_advantages, token_advantages
+from training.il_grpo.loss import token_loss
 from training.il_grpo.trainer import ListGrpoTrainer
 
 pytestmark = pytest.mark.torch
@@ -101,7 +103,7 @@ def test_the_reference_moves_the_divergence_and_not_the_bounds(make_trainer):
     log_ratio = (output["ref_per_token_logps"] - output["old_per_token_logps"])[mask]
     expected = (log_ratio.exp() - log_ratio - 1).mean().item()
     assert expected > 1e-3
-    assert trainer._metrics["train"]["kl"] == [pytest.approx(expected, rel=1e-3)]
+    assert trainer._moves.figures()["kl"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_ratio_off_one_before_anything_is_trained_is_refused(make_trainer):
@@ -205,7 +207,7 @@ def test_one_update_has_ratio_one_and_two_have_not(make_trainer):
         trainer = make_trainer(updates=updates, steps=2, learning_rate=5e-2)
         trainer.train()
         furthest = [e["ratio/furthest"] for e in trainer.state.log_history if "reward" in e]
-        # Logged once a rollout batch: the mean of its updates.
+        # Logged once a rollout batch.
         assert (max(furthest) == 0) == (updates == 1)
         assert len(furthest) == 2
 
@@ -220,8 +222,9 @@ def test_what_is_logged(make_trainer):
     assert entry["distinct_share"] == pytest.approx((4 / 6 + 6 / 6) / 2)
     for term in ("ctr", "rouge", "length", "format", "duplicates", "triggers"):
         assert f"rewards/{term}/mean" in entry and f"rewards/{term}/p90" in entry
-    for name in ("slots/0/reward", "slots/2/ctr", "clip_fraction/exploring", "clip_fraction/other"):
-        assert name in entry
+    # Click probabilities .2 and .1 by 4 (alpha); a repeat's is 0.
+    assert entry["slots/2/ctr"] == pytest.approx(0.4)
+    assert "slots/3/reward" not in entry, "no list is longer"
     json.dumps(trainer.state.log_history)
 
 
@@ -246,20 +249,65 @@ def test_the_entropy_bonus_raises_entropy(make_trainer):
     assert raised[-1] > raised[0] + 1e-3
 
 
-def test_rollouts_of_other_weights_are_refused(make_trainer):
-    trainer = make_trainer()
-    output = trainer._generate_and_score_completions(batch_of(trainer))
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_how_far_the_policy_moved_is_logged_as_it_is(make_trainer, monkeypatch, accumulation):
+    """Of the second update, the first has not moved yet: all its tokens, however they are cut."""
+    seen = []
+
+    def record(*args, **kwargs):
+        seen.append((token_loss(*args, **kwargs), args[3]))
+        return seen[-1][0]
+
+    monkeypatch.setattr("training.il_grpo.trainer.token_loss", record)
+    masks = []
+    trainer = make_trainer(updates=2, steps=1, learning_rate=0.3, accumulation_steps=accumulation)
+    compute = trainer._compute_loss
+    monkeypatch.setattr(
+        trainer, "_compute_loss", lambda m, i: masks.append(i["completion_mask"]) or compute(m, i)
+    )
+    trainer.train()
+    (entry,) = [e for e in trainer.state.log_history if "ratio/mean" in e]
+    assert len(seen) == 2 * accumulation
+    moved = [
+        (found.ratio[mask.bool()], found.is_clipped[mask.bool()], exploring[mask.bool()])
+        for (found, exploring), mask in zip(seen, masks, strict=True)
+    ][accumulation:]
+    ratio, is_clipped, exploring = (torch.cat(of) for of in zip(*moved, strict=True))
+    assert entry["ratio/furthest"] == pytest.approx(float((ratio - 1).abs().max()), rel=1e-5)
+    assert entry["ratio/mean"] == pytest.approx(float(ratio.mean()), rel=1e-5)
+    assert entry["ratio/furthest"] > 0.3 and is_clipped.any()
+    for name, of in (("exploring", exploring), ("other", ~exploring)):
+        expected = float(is_clipped[of].float().mean())
+        assert entry[f"clip_fraction/{name}"] == pytest.approx(expected, rel=1e-5), name
+
+
+def of_sampler(trainer, output, model) -> torch.Tensor:
+    """What a sampler with the weights of ``model`` says of the rollouts, of its top k alone."""
     mask = output["completion_mask"]
     ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
     whole = torch.cat([output["prompt_mask"], mask], 1)
     with torch.no_grad():
-        logps = trainer._get_per_token_logps_and_entropies(
-            trainer.model, ids, whole, mask.shape[1]
-        )[0]
-    # What is left of 96% of the mass, as top k = 100 of a large vocabulary leaves.
-    trainer._compute_loss(trainer.model, output | {"sampling_per_token_logps": logps + 0.04})
+        logits = model(input_ids=ids, attention_mask=whole).logits[:, -mask.shape[1] - 1 : -1]
+    kept = logits.topk(trainer.how.top_k).values.logsumexp(-1)
+    return logits.gather(-1, output["completion_ids"][..., None])[..., 0] - kept
+
+
+def test_rollouts_of_other_weights_are_refused(make_trainer):
+    """Of weights as they were an update before, too; and of the same ones, never, although the
+    sampler's top k leaves a third of the mass."""
+    trainer = make_trainer(top_k=100, learning_rate=5e-2)
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    before = copy.deepcopy(trainer.model)
+    own = output | {"sampling_per_token_logps": of_sampler(trainer, output, before)}
+    loss = trainer._compute_loss(trainer.model, own)
+    loss.backward()
+    with torch.no_grad():
+        for weights in trainer.model.parameters():
+            weights -= 0.1 * weights.grad
     with pytest.raises(UserError, match="other weights than those that are trained"):
-        trainer._compute_loss(trainer.model, output | {"sampling_per_token_logps": logps - 0.5})
+        trainer._compute_loss(trainer.model, own)
+    fresh = output | {"sampling_per_token_logps": of_sampler(trainer, output, trainer.model)}
+    trainer._compute_loss(trainer.model, fresh)
 
 
 def test_think_gives_triggers_their_own_advantage(make_trainer):
