@@ -104,8 +104,9 @@ def resolve(home: Home, reference: str) -> Model:
     found = versions(home, name)
     if not found:
         known = sorted(p.name for p in home.models.glob("*") if p.is_dir() and p.name != _WORK)
+        maker = f"; `aigq train {name}` makes it" if name in ("base", "ctr", EBR) else ""
         raise UserError(
-            f"no model {name!r} in {home.models}; there are: {', '.join(known) or 'none'}"
+            f"no model {name!r} in {home.models}; there are: {', '.join(known) or 'none'}{maker}"
         )
     if not version:
         return found[-1]

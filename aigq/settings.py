@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args, get_origin
 
 import click
 import yaml
@@ -105,8 +105,12 @@ class Settings(BaseModel):
         except ValidationError as error:
             problems = []
             for e in error.errors():
-                key = ".".join(map(str, e["loc"])) or "settings"
+                key = ".".join(map(str, e["loc"]))
                 from_option = key in given and key in cls.model_fields
+                if not key:  # settings that do not fit together
+                    sides = [*([str(recipe)] if recipe else []), *map(_option, given)]
+                    problems.append(f"{' with '.join(sides) or 'settings'}: {e['msg']}")
+                    continue
                 place = _option(key) if from_option else f"{recipe or 'settings'}: {key}"
                 problems.append(f"{place}: {e['msg']} (got {e['input']!r})")
             raise UserError("; ".join(problems)) from None
@@ -141,21 +145,29 @@ def recipe_path(package: str, name: str) -> Path:
     return path
 
 
-def settings_options(cls: type[Settings]):
+def settings_options(cls: type[Settings], *, recipes: bool = True):
     """A click decorator that adds one ``--option`` per field of ``cls`` (None where not given); of
-    a yes or no ``--option`` and ``--no-option``."""
+    a yes or no ``--option`` and ``--no-option``. ``recipes``: a recipe may say otherwise than the
+    defaults that are shown."""
 
     def decorate(command):
         for name, field in reversed(cls.model_fields.items()):
-            default = "required" if field.is_required() else field.get_default()
             flag = _option(name)
+            help = [field.description or ""]
+            if get_origin(field.annotation) is Literal:
+                help.append(f"One of {', '.join(map(str, get_args(field.annotation)))}.")
+            if field.is_required():
+                help.append("[required]")
+            elif "[default: " not in help[0] and field.get_default() is not None:
+                else_the_recipe = ", where the recipe has none" if recipes else ""
+                help.append(f"[default: {field.get_default()}{else_the_recipe}]")
             is_flag = field.annotation is bool
             command = click.option(
                 f"{flag}/--no-{flag[2:]}" if is_flag else flag,
                 name,
                 default=None,
                 metavar=None if is_flag else "VALUE",
-                help=f"{field.description or ''} [default: {default}]",
+                help=" ".join(help),
             )(command)
         return command
 

@@ -41,7 +41,7 @@ def test_resolve(home):
 
 
 def test_no_models_at_all(home):
-    with pytest.raises(UserError, match="there are: none"):
+    with pytest.raises(UserError, match="there are: none; `aigq train base` makes it"):
         models.resolve(home, "base")
 
 

@@ -83,8 +83,8 @@ def test_options_are_the_fields():
     result = CliRunner().invoke(command, ["--batch-size", "4"])
     assert result.output == "{'batch_size': '4', 'learning_rate': None, 'name': None}\n"
     text = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
-    assert "Samples a step. [default: 8]" in text
-    assert "[default: required]" in text
+    assert "Samples a step. [default: 8, where the recipe has none]" in text
+    assert "[required]" in text
 
 
 def test_recipe_path(tmp_path, monkeypatch):

@@ -85,7 +85,7 @@ class Log:
 @click.option("--recipe", help="Recipe of `aigq train grpo`. [default: VARIANT-daily]")
 @click.option("--engine", help="Passed on to `aigq evaluate`.")
 @click.option("--force", is_flag=True, help="Promote whatever the gate says, and record that.")
-@settings_options(GateSettings)
+@settings_options(GateSettings, recipes=False)
 @click.argument("grpo_options", nargs=-1, type=click.UNPROCESSED)
 def command(
     variant: str,

@@ -89,6 +89,7 @@ def find_start(home: Home, settings: GrpoSettings) -> Start:
         raise UserError(
             f"{settings.prompts} prompts of {settings.rollouts} rollouts cannot be shared out to"
             f" {distributed.world_size()} processes in {settings.accumulation_steps} parts each"
+            " (accumulation_steps)"
         )
     policy = models.resolve_checkpoint(home, settings.base)
     manifest = policy.manifest
