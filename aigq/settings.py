@@ -108,8 +108,9 @@ class Settings(BaseModel):
                 key = ".".join(map(str, e["loc"]))
                 from_option = key in given and key in cls.model_fields
                 if not key:  # settings that do not fit together
-                    sides = [*([str(recipe)] if recipe else []), *map(_option, given)]
-                    problems.append(f"{' with '.join(sides) or 'settings'}: {e['msg']}")
+                    with_options = f" with {', '.join(map(_option, given))}" if given else ""
+                    said = e["msg"].removeprefix("Value error, ")
+                    problems.append(f"{recipe or 'settings'}{with_options}: {said}")
                     continue
                 place = _option(key) if from_option else f"{recipe or 'settings'}: {key}"
                 problems.append(f"{place}: {e['msg']} (got {e['input']!r})")
@@ -159,7 +160,7 @@ def settings_options(cls: type[Settings], *, recipes: bool = True):
             if field.is_required():
                 help.append("[required]")
             elif "[default: " not in help[0] and field.get_default() is not None:
-                else_the_recipe = ", where the recipe has none" if recipes else ""
+                else_the_recipe = ", unless the recipe says otherwise" if recipes else ""
                 help.append(f"[default: {field.get_default()}{else_the_recipe}]")
             is_flag = field.annotation is bool
             command = click.option(

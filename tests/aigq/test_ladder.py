@@ -60,7 +60,7 @@ def test_no_job_starts_before_what_it_reads(tmp_path):
     assert after["evaluation"] == {name for name in after if name.startswith("lists_")}
     names = [*after]
     for name, needed in after.items():
-        assert all(names.index(n) < names.index(name) for n in needed if n != "base"), name
+        assert all(names.index(n) < names.index(name) for n in needed), name
 
 
 def test_direct_alone_needs_no_teacher(tmp_path):

@@ -83,7 +83,7 @@ def test_options_are_the_fields():
     result = CliRunner().invoke(command, ["--batch-size", "4"])
     assert result.output == "{'batch_size': '4', 'learning_rate': None, 'name': None}\n"
     text = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
-    assert "Samples a step. [default: 8, where the recipe has none]" in text
+    assert "Samples a step. [default: 8, unless the recipe says otherwise]" in text
     assert "[required]" in text
 
 

@@ -306,7 +306,7 @@ def measure(
 
 def run_aigq(home: Home, arguments: Sequence[str]) -> None:
     """Rooms meet at the command line: training never imports inference."""
-    run_command(["aigq", *arguments], {"AIGQ_HOME": str(home.root)})
+    run_command(home, ["aigq", *arguments])
 
 
 def _why(metrics: dict[str, Any]) -> str:

@@ -81,7 +81,9 @@ def objections(figures: Figures, rule: GateSettings) -> list[str]:
         elif compared.difference < -rule.most_fall:
             found.append(f"fell: {title} {compared}, by more than {rule.most_fall}")
     malformed = figures.get(_MALFORMED)
-    if malformed and not malformed.difference <= rule.most_malformed:
+    if malformed is None or not math.isfinite(malformed.difference):
+        found.append(f"no number: share of malformed lists {malformed}")
+    elif malformed.difference > rule.most_malformed:
         found.append(
             f"malformed: share of lists {malformed.difference:+.4f}, more than"
             f" {rule.most_malformed:+}"

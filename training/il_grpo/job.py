@@ -154,7 +154,7 @@ def train_grpo(run: jobs.Run, settings: GrpoSettings, *, recipe: str) -> None:
                     "prompt_style": start.form.style,
                     "max_prompt_tokens": start.form.max_tokens,
                     "max_target_tokens": start.max_new_tokens,
-                    # Of users that no stage so far was trained on.
+                    # Of users that no list model so far was trained on.
                     "heldout_share": min(settings.heldout_share, start.form.heldout_share),
                 },
                 "seed": settings.seed,

@@ -52,14 +52,15 @@ def log_probs_and_entropies(
     return log_probs.gather(-1, ids[..., None])[..., 0], entropies
 
 
-def kept_log_mass(logits: torch.Tensor, top_k: int) -> torch.Tensor:
-    """(..., T): log of the probability that the ``top_k`` likeliest of ``logits`` (..., T, V) have
-    together, 0 where all are kept (``top_k`` 0). A sampler that draws from these alone gives a
-    token's log-prob less this."""
+def kept_log_probs(logits: torch.Tensor, ids: torch.Tensor, top_k: int) -> torch.Tensor:
+    """Log-probs of ``ids`` (B, T) as a sampler says them that draws from the ``top_k`` likeliest of
+    ``logits`` (B, T, V) alone (0: from all). A token that is none of these has one all the same:
+    two engines may differ about the last of them."""
     log_probs = logits.float().log_softmax(-1)
+    found = log_probs.gather(-1, ids[..., None])[..., 0]
     if not 0 < top_k < logits.shape[-1]:
-        return torch.zeros_like(log_probs[..., 0])
-    return log_probs.topk(top_k).values.logsumexp(-1)
+        return found
+    return found - log_probs.topk(top_k).values.logsumexp(-1)
 
 
 def entropy_threshold(entropies: torch.Tensor, mask: torch.Tensor, quantile: float) -> torch.Tensor:

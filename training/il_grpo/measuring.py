@@ -16,8 +16,8 @@ def measure(trainer: ListGrpoTrainer, tasks: Sequence[Task]) -> dict[str, float]
     ``ctr_per_query``, ``rouge_per_query``: of a query as written, the latter two unweighted; longer
     lists lower them, since what goes beyond the reference has no ROUGE-L. ``list_reward``: the
     query rewards of a list together; longer lists raise it. ``slot_reward``: of a slot that the
-    reference has, 0 where it is absent; length alone does not move it. Distinct queries and their
-    share of all, malformed share.
+    reference has, 0 where it is absent; length beyond the reference does not move it. Distinct
+    queries and their share of all, malformed share.
     """
     if not tasks:
         return {}

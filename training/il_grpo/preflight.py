@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _BATCHES = 4
 # The same rollouts scored twice by the same weights: what rounding may make of the mean ratio.
 _RATIO_TOLERANCE = {False: 1e-3, True: 2e-2}
-# Mean distance of the sampler's log-probs from the trainer's: two engines round differently, in
-# bf16 by some hundredths a token.
-_MOST_SAMPLER_GAP = {False: 0.01, True: 0.1}
+# Mean distance of the sampler's log-probs from the trainer's. Two engines in half precision round
+# differently, by some hundredths a token where logits are large; one update usually does less.
+_MOST_SAMPLER_GAP = 0.1
 
 
 def preflight(trainer: "ListGrpoTrainer") -> dict[str, float]:
@@ -114,15 +114,19 @@ def refuse_ratio(ratio: float, bf16: bool) -> None:
         )
 
 
-def refuse_unsynchronised(gap: float, bf16: bool) -> None:
+def refuse_unsynchronised(distance: float, tokens: int) -> None:
     """Raise :class:`UserError` where the sampler's log-probs are not those of the policy.
 
-    ``gap``: mean distance of the sampler's from the trainer's, in nats a token, both of the same
-    top k. Not their difference: tokens drawn with other weights may as well be likelier now.
+    ``distance``: of the sampler's from the trainer's, both of the same top k, in nats and summed
+    over ``tokens``. Not their difference: what was drawn with other weights may as well be likelier
+    now. What it finds is another model, or weights that have not been pushed for many updates.
     """
-    if not gap <= _MOST_SAMPLER_GAP[bf16]:
+    if not tokens:
+        raise UserError("the sampler has not said the log-probs of what it wrote")
+    if not distance / tokens <= _MOST_SAMPLER_GAP:
         raise UserError(
             "rollouts were written with other weights than those that are trained: log-probs of"
-            f" their tokens differ by {gap:.3f} in the mean (at most {_MOST_SAMPLER_GAP[bf16]} is"
-            " rounding)"
+            f" their tokens differ by {distance / tokens:.3f} in the mean (up to"
+            f" {_MOST_SAMPLER_GAP} may be rounding); a vLLM server has to be started with"
+            " --logprobs-mode processed_logprobs"
         )

@@ -71,7 +71,7 @@ HELD_OUT = (
 )
 # From the training log: what a reader can hold against one another step by step.
 CURVES = (
-    ("slot_reward", "reward of a query"),
+    ("query_reward", "reward of a query"),
     ("distinct_share", "share of distinct queries"),
     ("queries", "queries a rollout"),
     ("malformed", "share of malformed rollouts"),
@@ -109,7 +109,9 @@ def main(
         variant: table_rows(variant, [int(seed) for seed in seeds.split(",")], ablations)
         for variant in variants.split(",")
     }
-    run_jobs(home, "ladder", _jobs(home, rows, instances, lists), lanes=lanes, log=None)
+    run_jobs(
+        home, "ladder", _jobs(home, rows, instances, lists), lanes=lanes, log=None, logs="study"
+    )
     write_report(home, rows)
 
 
@@ -209,7 +211,7 @@ def write_report(home: Home, rows: dict[str, list[Row]]) -> None:
             for row in of
         ]
         text += [f"## {variant.title()}", "", *_table(_judged(home, found)), ""]
-        text += ["Rollouts for users that no stage was trained on:", ""]
+        text += ["Rollouts for users whose sessions no list model was trained on:", ""]
         text += [*_table(_held_out(found)), ""]
         text += ["Differences, the same user-days, 95% intervals:", ""]
         text += [*_table(_differences(home, found)), ""]
@@ -353,7 +355,7 @@ def _curve(path: Path) -> dict[str, list[float]]:
     for entry in log:
         if "reward" in entry:
             of_queries = sum(entry[f"rewards/{term}/mean"] for term in ("ctr", "rouge", "length"))
-            values = {**entry, "slot_reward": of_queries / max(entry["queries"], 1e-9)}
+            values = {**entry, "query_reward": of_queries / max(entry["queries"], 1e-9)}
             for key, of in found.items():
                 of.append(values[key])
     return found

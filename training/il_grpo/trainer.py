@@ -16,6 +16,7 @@ update per rollout batch they are those of the loss itself: the ratio is exactly
 import copy
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object, is_peft_model
 from datasets import Dataset
@@ -27,7 +28,7 @@ from training.il_grpo.loss import (
     entropy_bonus,
     entropy_threshold,
     is_exploring,
-    kept_log_mass,
+    kept_log_probs,
     log_probs_and_entropies,
     token_loss,
 )
@@ -39,6 +40,8 @@ from training.il_grpo.tasks import Task
 _QUANTILES = (0.1, 0.5, 0.9)
 # Rollouts at least, outside of training.
 _WRITTEN_AT_ONCE = 128
+# Of each process, by which the sampler's log-probs are checked.
+_ROLLOUTS_COMPARED = 4
 # Tokens after which rollouts with an end leave the batch the first time.
 _FIRST_PART = 64
 
@@ -55,7 +58,7 @@ class Moves:
         clipped others and all of these, ratios and their number, entropies, divergences and their
         number. ``furthest``: the largest distance of a ratio from 1."""
         self._sums = [one + other for one, other in zip(self._sums, sums, strict=True)]
-        self._furthest = max(self._furthest, furthest)
+        self._furthest = float(np.maximum(self._furthest, furthest))  # no number stays none
 
     def figures(self) -> dict[str, float]:
         """What is logged; nothing about a class of tokens that was empty."""
@@ -159,6 +162,8 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
             )
         finally:
             self._is_scoring = False
+        if "sampling_per_token_logps" in output:
+            self._require_own_rollouts(output)
         if self.how.algorithm == "il_grpo":
             output["advantages"] = self.slot_advantages(self._scored).to(self.accelerator.device)
         groups = output["advantages"].view(
@@ -171,6 +176,30 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
             # They are asked for before the reference's.
             output["exploring"] = self._exploring(self._entropies, output["completion_mask"])
         return output
+
+    @torch.no_grad()
+    def _require_own_rollouts(self, output: dict) -> None:
+        """Raises :class:`UserError` where the sampler had other weights than the policy has.
+
+        By a few rollouts of every process: logits of a large vocabulary take room. The sampler's
+        log-probs are of its ``top_k`` tokens alone, so the policy's are made so too.
+        """
+        some = slice(0, _ROLLOUTS_COMPARED)
+        mask, ids = output["completion_mask"][some], output["completion_ids"][some]
+        with self.accelerator.autocast():
+            logits = self.model(
+                input_ids=torch.cat([output["prompt_ids"][some], ids], dim=1),
+                attention_mask=torch.cat([output["prompt_mask"][some], mask], dim=1),
+                use_cache=False,
+                logits_to_keep=ids.shape[1] + 1,
+            ).logits[:, :-1]
+        ours = kept_log_probs(logits / self.temperature, ids, self.how.top_k)
+        gaps = (output["sampling_per_token_logps"][some] - ours).abs()[mask.bool()]
+        said = ~gaps.isnan()
+        sums = torch.stack([gaps[said].sum(), said.sum()]).float()
+        distance, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
+        refuse_unsynchronised(distance, int(tokens))
+        self._metrics["train"]["sampler_gap"].append(distance / tokens)
 
     def slot_advantages(self, scored: Scored) -> torch.Tensor:
         """(B, T): the advantage of every token, group by group (eq. 11-13, 17)."""
@@ -254,8 +283,6 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         )
         parts = self.args.steps_per_generation
         is_first_update = self._step % (parts * self.num_iterations) < parts
-        if "sampling_per_token_logps" in inputs and is_first_update:
-            self._require_own_rollouts(model, inputs, log_probs.detach())
         advantages = inputs["advantages"]
         exploring = inputs.get("exploring", torch.zeros_like(mask, dtype=torch.bool))
         found = token_loss(
@@ -279,28 +306,6 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         has_moved = not is_first_update or self.num_iterations == 1
         self._count_moves(found, entropies.detach(), exploring, mask.bool(), has_moved=has_moved)
         return loss
-
-    @torch.no_grad()
-    def _require_own_rollouts(self, model, inputs: dict, log_probs: torch.Tensor) -> None:
-        """Raises :class:`UserError` where the sampler had other weights than the policy has.
-
-        By the first rollout of the micro-batch: logits of a large vocabulary take room. The
-        sampler's log-probs are of its ``top_k`` tokens alone, so the policy's are made so too.
-        """
-        mask = inputs["completion_mask"][:1]
-        ids = torch.cat([inputs["prompt_ids"][:1], inputs["completion_ids"][:1]], dim=1)
-        seen = torch.cat([inputs["prompt_mask"][:1], mask], dim=1)
-        with self.accelerator.autocast():
-            logits = model(
-                input_ids=ids,
-                attention_mask=seen,
-                use_cache=False,
-                logits_to_keep=mask.shape[1] + 1,
-            ).logits[:, :-1]
-        cut = kept_log_mass(logits / self.temperature, self.how.top_k)
-        gap = inputs["sampling_per_token_logps"][:1] - (log_probs[:1] - cut)
-        gap = gap.abs()[mask.bool()].nanmean()
-        refuse_unsynchronised(self.accelerator.gather(gap).nanmean().item(), self.args.bf16)
 
     def _averaged(self, values: torch.Tensor, mask: torch.Tensor, inputs: dict) -> torch.Tensor:
         """This micro-batch's share of the mean over the update's tokens, as TRL takes it."""

@@ -10,6 +10,7 @@ update, ``gradient-PROCESSES.pt``.
 import json
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -30,9 +31,11 @@ class Likeness:
 
 
 class Rehearsed(ListGrpoTrainer):
-    """Its rollouts are given: those of each prompt (its token ids) in turn."""
+    """Its rollouts are given: those of each prompt (its token ids) in turn. ``says``: prompts and
+    completions to the log-probs that the sampler says, as vLLM does and transformers does not."""
 
     rollouts: dict[tuple[int, ...], list[list[int]]]
+    says: Callable[..., list[list[float]]] | None = None
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations):
         places: dict[tuple[int, ...], int] = {}
@@ -40,7 +43,7 @@ class Rehearsed(ListGrpoTrainer):
         for prompt in map(tuple, prompt_ids):
             place = places[prompt] = places.get(prompt, -1) + 1
             found.append(self.rollouts[prompt][place % len(self.rollouts[prompt])])
-        return found, None
+        return found, self.says and self.says(prompt_ids, found)
 
 
 class LastGradient(TrainerCallback):

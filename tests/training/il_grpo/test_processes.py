@@ -64,7 +64,8 @@ def test_two_processes_train_as_one(loss, tokenizer, ids_of, make_task, tmp_path
     one, two = (json.loads((tmp_path / f"log-{n}.json").read_text()) for n in (1, 2))
     compared = ["loss", "grad_norm", "reward", "entropy", "ratio/mean", "ratio/furthest",
                 "clip_fraction/exploring", "clip_fraction/other", "flat_prompts", "malformed",
-                "distinct_share", "slots/1/reward", "rewards/ctr/p50"]  # fmt: skip
+                "distinct_share", "slots/1/reward", "slots/2/reward",
+                "rewards/ctr/p50"]  # fmt: skip
     assert len(one) == len(two) == 3  # two rollout batches and the summary
     for entry, other in zip(one[:2], two[:2], strict=True):
         for name in compared:

@@ -167,9 +167,9 @@ def test_report_has_means_ranges_and_differences(studied, capsys):
 def test_a_query_is_worth_the_terms_over_its_list(studied):
     home, _ = studied
     curve = study._curve(models.resolve(home, "direct_grpo").path)
-    assert curve["slot_reward"] == pytest.approx([0.1 * batch + 0.1 for batch in range(1, 8)])
+    assert curve["query_reward"] == pytest.approx([0.1 * batch + 0.1 for batch in range(1, 8)])
     assert curve["queries"] == [2.0] * 7
-    smooth = study._series("GRPO", [curve["slot_reward"], [0.0] * 7], window=2)
+    smooth = study._series("GRPO", [curve["query_reward"], [0.0] * 7], window=2)
     assert smooth.mean == pytest.approx([0.1, *(0.125 + 0.05 * b for b in range(6))])
     assert smooth.low == [0.0] * 7
 
