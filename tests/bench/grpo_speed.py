@@ -54,7 +54,7 @@ class Trl(Written, GRPOTrainer):
 
 
 class TrlAtCompletions(Trl):
-    _entropies = None
+    _entropies, _is_scoring = None, False
     _get_per_token_logps_and_entropies = ListGrpoTrainer._get_per_token_logps_and_entropies
     _at_completions = ListGrpoTrainer._at_completions
 
