@@ -56,7 +56,7 @@ def run_steps(home: Home, mark: str, steps: Iterable[Step]) -> None:
         click.secho(f"\n== {number}. {title}", bold=True)
         for command in commands() if callable(commands) else commands:
             run_command(home, command, PROJECT_ROOT)
-    click.secho(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes.", bold=True)
+    click.secho(f"\nDone in {_minutes(started)}.", bold=True)
 
 
 def _lanes() -> int:
@@ -111,7 +111,7 @@ def run_jobs(
             for job in free[: lanes - len(running)]:
                 waiting.remove(job)
                 path = folder / f"{job.name}.log"
-                click.echo(f"{_minutes(started)}  {job.name} starts, its output is in {path}")
+                click.echo(f"{_minutes(started):>14}  {job.name} starts, its output is in {path}")
                 future = pool.submit(_run_job, processes, job, path, environment)
                 running[future] = job, time.monotonic()
             if not running:
@@ -121,14 +121,14 @@ def run_jobs(
                 try:
                     future.result()
                 except Exception as error:
-                    click.echo(f"{_minutes(started)}  {job.name} failed")
+                    click.echo(f"{_minutes(started):>14}  {job.name} failed")
                     failures.append((job, error))
                 else:
                     done.add(job.name)
-                    click.echo(f"{_minutes(started)}  {job.name}: {_minutes(since).strip()}")
+                    click.echo(f"{_minutes(started):>14}  {job.name}: {_minutes(since)}")
     _raise(failures)
     assert not waiting, f"after a job that is not there: {waiting}"
-    click.secho(f"Done in {_minutes(started).strip()}.", bold=True)
+    click.secho(f"Done in {_minutes(started)}.", bold=True)
 
 
 def _raise(failures: Sequence[tuple[Job, Exception]]) -> None:
@@ -191,7 +191,7 @@ def _alone(home: Home, mark: str) -> Iterator[None]:
 
 
 def _minutes(since: float) -> str:
-    return f"{(time.monotonic() - since) / 60:6.1f} minutes"
+    return f"{(time.monotonic() - since) / 60:.1f} minutes"
 
 
 def _run_job(processes: _Processes, job: Job, path: Path, environment: Mapping[str, str]) -> None:

@@ -67,11 +67,11 @@ class Moves:
             "clip_fraction/exploring": (clipped, high),
             "clip_fraction/other": (clipped_other, other),
             "ratio/mean": (ratios, moved),
-            "ratio/furthest": (self._furthest * moved, moved),
             "entropy": (entropy, tokens),
             "kl": (kl, tokens),
         }
-        return {name: total / count for name, (total, count) in found.items() if count}
+        figures = {name: total / count for name, (total, count) in found.items() if count}
+        return figures | ({"ratio/furthest": self._furthest} if moved else {})
 
 
 class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
