@@ -39,8 +39,8 @@ class Example:
 
 
 def collator(tokenizer: Any, *, packed: bool = False) -> DataCollatorForLanguageModeling:
-    """Padded rows with an attention mask, or (``packed``) one row of sequences back to back, told
-    apart by position ids that start again."""
+    """Rows padded at their ends, or (``packed``) one row of sequences back to back, told apart by
+    position ids that start again."""
     return DataCollatorForLanguageModeling(
         tokenizer.pad_token_id, padding_free=packed, pad_to_multiple_of=PAD_TO
     )
@@ -135,12 +135,11 @@ def target_loss(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         targets = labels[:, start + 1 :].flatten()
     if not len(keep):  # nothing to predict, but the exchange of gradients wants a graph
         keep, targets = keep.new_zeros(1), labels.new_full((labels.shape[0],), MASKED)
-    order = "position_ids" if "position_ids" in inputs else "attention_mask"
+    # No mask of the padding: it follows a row's tokens, which look back, and its own labels are
+    # masked. Without one the fused attention kernels skip what lies ahead of a token.
+    order = {"position_ids": inputs["position_ids"]} if "position_ids" in inputs else {}
     logits = model(
-        input_ids=inputs["input_ids"],
-        use_cache=False,
-        logits_to_keep=keep,
-        **{order: inputs[order]},
+        input_ids=inputs["input_ids"], use_cache=False, logits_to_keep=keep, **order
     ).logits
     return F.cross_entropy(
         logits.float().flatten(0, 1), targets, ignore_index=MASKED, reduction="sum"

@@ -24,6 +24,7 @@ from training import distributed
 from training.atomic import AtomicCheckpoints, GoOn, checkpoints, discard_partial, diverged
 from training.optimizer import MuonAdamW
 from training.parts import MASKED, Example, Parts, collator, planned_tokens, target_loss
+from training.precision import attention_on_cpu
 from training.settings import TrainSettings
 
 
@@ -127,8 +128,7 @@ def train(
     if rank == 0:
         discard_partial(work)
     if not torch.cuda.is_available():
-        # On CPU, at list lengths, plain matrix products beat the fused attention kernel by a fifth.
-        model.set_attn_implementation("eager")
+        model.set_attn_implementation(attention_on_cpu(bf16=bf16))
     dataset = Dataset.from_dict(
         {"input_ids": [e.input_ids for e in examples], "labels": [e.labels for e in examples]}
     )

@@ -13,6 +13,7 @@ from training.checkpoint import lora_config
 from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import plan
 from training.il_grpo.trainer import ListGrpoTrainer
+from training.precision import attention_on_cpu
 from training.trainer import Progress
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ def make_trainer(
     """A trainer whose batches hold every task once an epoch."""
     model = ready.model
     if not torch.cuda.is_available():
-        # On CPU, at list lengths, plain matrix products beat the fused attention kernel.
-        model.set_attn_implementation("eager")
+        model.set_attn_implementation(attention_on_cpu(bf16=bf16))
     tasks = ready.tasks.train
     trainer = ListGrpoTrainer(
         model=model,
