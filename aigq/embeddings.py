@@ -1,39 +1,97 @@
-"""Sentence embeddings: the packaged MiniLM (all-MiniLM-L6-v2), loaded offline."""
+"""Sentence embeddings: the packaged MiniLM (all-MiniLM-L6-v2), loaded offline.
+
+A shop's texts are few and come again in every job, while a text takes milliseconds to embed: jobs
+keep what they have embedded in the data home, ``cache/all-MiniLM-L6-v2.sqlite`` (1.6 KB a text).
+"""
 
 import os
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from aigq.settings import Home, UserError
+
 DIMENSIONS = 384
+_MODEL = "all-MiniLM-L6-v2"
+_CHUNK = 1024
+_BUSY_SECONDS = 60
 
 
-def embed(texts: Sequence[str], *, progress: str | None = None) -> np.ndarray:
+def embed(
+    texts: Sequence[str], *, home: Home | None = None, progress: str | None = None
+) -> np.ndarray:
     """Unit-length embeddings of ``texts``: float32 (len(texts), 384), so dot products are cosines.
 
-    ``progress``: label of a progress bar on stderr; None for none.
+    ``home``: where embeddings are looked for first, and kept, chunk by chunk; None for nowhere.
+    Several processes may do so at once. ``progress``: label of a progress bar on stderr of what has
+    to be embedded; None for none. Raises :class:`UserError` where the kept ones cannot be read.
     """
-    if not texts:
-        return np.zeros((0, DIMENSIONS), dtype=np.float32)
+    distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    vectors = np.empty((len(distinct), DIMENSIONS), dtype=np.float32)
+    if home is None:
+        for chunk, found in _encoded(distinct, progress):
+            vectors[[distinct[text] for text in chunk]] = found
+    elif distinct:
+        path = home.cache / f"{_MODEL}.sqlite"
+        try:
+            with closing(_open(path)) as kept:
+                _look_up(kept, distinct, vectors, progress)
+        except sqlite3.DatabaseError as error:
+            raise UserError(
+                f"{path}: {error}; it only saves time: remove it and run this again"
+            ) from None
+    return vectors[[distinct[text] for text in texts]]
+
+
+def _look_up(
+    kept: sqlite3.Connection, distinct: dict[str, int], vectors: np.ndarray, progress: str | None
+) -> None:
+    """Fill ``vectors``, at the rows ``distinct`` gives, and keep those that were missing."""
+    missing = dict(distinct)
+    for chunk in _chunks(list(distinct)):
+        marks = ", ".join("?" * len(chunk))
+        rows = kept.execute(f"SELECT text, vector FROM embeddings WHERE text IN ({marks})", chunk)
+        for text, vector in rows:
+            vectors[missing.pop(text)] = np.frombuffer(vector, dtype=np.float32)
+    for chunk, found in _encoded(missing, progress):
+        vectors[[distinct[text] for text in chunk]] = found
+        with kept:
+            kept.executemany(
+                "INSERT OR IGNORE INTO embeddings VALUES (?, ?)",
+                zip(chunk, map(np.ndarray.tobytes, found), strict=True),
+            )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = sqlite3.connect(path, timeout=_BUSY_SECONDS)
+    kept.execute("CREATE TABLE IF NOT EXISTS embeddings (text TEXT PRIMARY KEY, vector BLOB)")
+    return kept
+
+
+def _encoded(texts: Iterable[str], progress: str | None) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Chunk by chunk, texts of similar length together: a batch costs what its longest costs."""
     from tqdm import tqdm
 
-    model = _encoder()
-    # Chunks of similar length: a batch costs what its longest text costs.
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    result = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
-    step = 1024
-    chunks = range(0, len(order), step)
-    for start in tqdm(chunks, desc=progress, disable=progress is None, unit="k texts"):
-        chunk = order[start : start + step]
-        result[chunk] = model.encode(
-            [texts[i] for i in chunk],
-            batch_size=64,
-            normalize_embeddings=True,
-            show_progress_bar=False,
+    chunks = list(_chunks(sorted(texts, key=len)))
+    bar = tqdm(chunks, desc=progress, disable=progress is None or not chunks, unit="k texts")
+    for chunk in bar:
+        yield (
+            chunk,
+            _encoder().encode(
+                chunk, batch_size=64, normalize_embeddings=True, show_progress_bar=False
+            ),
         )
-    return result
+
+
+def _chunks(texts: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(texts), _CHUNK):
+        yield texts[start : start + _CHUNK]
 
 
 @cache

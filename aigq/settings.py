@@ -73,6 +73,11 @@ class Home:
         """Reports for people and machines."""
         return self.root / "reports"
 
+    @cached_property
+    def cache(self) -> Path:
+        """What is only kept to save time: it may be removed whenever no job runs."""
+        return self.root / "cache"
+
 
 class Settings(BaseModel):
     """Base of every job's settings: typed, closed (unknown keys are errors), immutable."""

@@ -77,11 +77,11 @@ def _write_missing(run: jobs.Run, missing: list[str], placed: list[str], batch: 
         known = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
         bar.set_description("embed placed queries")
         for start, texts in _batches(placed, batch):
-            known[start : start + batch] = embeddings.embed(texts)
+            known[start : start + batch] = embeddings.embed(texts, home=run.home)
             bar.update(len(texts))
         bar.set_description("neighbors")
         for _, texts in _batches(missing, batch):
-            store_neighbors(run, texts, embeddings.embed(texts), placed, known)
+            store_neighbors(run, texts, embeddings.embed(texts, home=run.home), placed, known)
             bar.update(len(texts))
     return len(missing)
 

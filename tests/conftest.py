@@ -37,8 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent.name == "dbt_project":
             group = "dbt_project"
         item.add_marker(pytest.mark.xdist_group(group))
-    long = {"test_readme.py", "dbt_project"}
-    items.sort(key=lambda item: not {item.path.name, item.path.parent.name} & long)
+    long = ["dbt_project", "served"]
+    groups = {item: item.get_closest_marker("xdist_group").args[0] for item in items}
+    items.sort(key=lambda item: (groups[item] not in long, groups[item] == "served"))
 
 
 @pytest.fixture

@@ -32,25 +32,15 @@ def run(script: str, interpreter: list[str], home: Path) -> str:
     return done.stdout
 
 
-def run_the_loop(home: Path) -> None:
-    printed = run(blocks("bash")[0], SHELL, home)
-    assert "Query HR@10" in printed, "the evaluation's tables are the loop's last word but one"
-    assert re.search(r"succeeded.*train-sft", printed), "aigq runs lists the training"
-
-
-@pytest.mark.e2e
-@pytest.mark.torch
-def test_the_loop_of_the_readme_runs(tmp_path):
-    run_the_loop(tmp_path / "small")
-
-
 @pytest.mark.e2e
 @pytest.mark.torch
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_command_of_the_readme_runs(tmp_path):
     home = tmp_path / "small"
-    run_the_loop(home)
+    printed = run(blocks("bash")[0], SHELL, home)
+    assert "Query HR@10" in printed, "the evaluation's tables are the loop's last word but one"
+    assert re.search(r"succeeded.*train-sft", printed), "aigq runs lists the training"
     for block in blocks("bash")[1:]:
         assert run(block, SHELL, home).strip()
     (attach,) = blocks("python")

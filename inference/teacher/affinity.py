@@ -8,6 +8,7 @@ from scipy import sparse
 
 from aigq import embeddings
 from aigq.lists import is_listable
+from aigq.settings import Home
 
 # The contents and queries of the sessions that are asked about.
 _CONTENTS = """
@@ -58,7 +59,8 @@ class Affinities:
     distinct text is embedded once.
     """
 
-    def __init__(self, con):
+    def __init__(self, con, home: Home):
+        self._home = home
         contents = con.execute(_CONTENTS).fetchall()
         self._row: dict[Content, int] = {content: row for row, content in enumerate(contents)}
         keys = list(dict.fromkeys(key for key, _ in contents))
@@ -67,7 +69,7 @@ class Affinities:
         con.unregister("contents")
         texts = list(dict.fromkeys(text for _, text in contents))
         text_row = {text: row for row, text in enumerate(texts)}
-        vectors = embeddings.embed(texts, progress="embed contents")
+        vectors = embeddings.embed(texts, home=home, progress="embed contents")
         self._texts = vectors[[text_row[text] for _, text in contents]]
         own = [key.removeprefix("query:") for key in keys if key.startswith("query:")]
         self.queries: list[str] = sorted({*weights["query_text"], *own})
@@ -117,7 +119,7 @@ class Affinities:
             [self._company, sparse.csr_array((self._company.shape[0], 1))], format="csr"
         )
         by_company = padded[:, taken]
-        vectors = embeddings.embed(known, progress="embed queries")
+        vectors = embeddings.embed(known, home=self._home, progress="embed queries")
         count = min(per_content, len(known))
         parts = []
         for start in range(0, len(self._texts), 1024):

@@ -139,7 +139,7 @@ def _teacher(
     if teacher == "rules":
         from inference.teacher.rules import RulesTeacher
 
-        return RulesTeacher()
+        return RulesTeacher(home)
     from inference.teacher.llm import LlmTeacher
 
     if teacher == "vllm":

@@ -21,6 +21,7 @@ import numpy as np
 from scipy import sparse
 from scipy.cluster.hierarchy import fcluster, linkage
 
+from aigq.settings import Home
 from inference.teacher import Answer, Evidence, Session
 from inference.teacher.affinity import Affinities
 from inference.teacher.tasks import (
@@ -55,11 +56,14 @@ class RulesTeacher:
     name = "rules"
     chunk = 2048
 
+    def __init__(self, home: Home):
+        self._home = home
+
     def version(self, task: Task) -> str:
         return _VERSION
 
     def start(self, task: Task, con: Any) -> None:
-        self._near = Affinities(con)
+        self._near = Affinities(con, self._home)
         if task == CANDIDATES:
             self._proposed, self._known = self._near.proposals(
                 con, least_searches=_LEAST_SEARCHES, per_content=_NEAREST_QUERIES, floor=ALIGNED

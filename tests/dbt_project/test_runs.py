@@ -169,6 +169,7 @@ def test_the_other_target_is_complete():
     assert outputs["lake_pg"]["settings"] == outputs["lake"]["settings"]
 
 
+@pytest.mark.slow
 def test_a_build_and_a_job_that_keeps_writing_take_turns(home, insert_raw, run_dbt, rows_of):
     """A dbt model whose transaction another process overtook failed with "database is locked"."""
     insert_raw(home, users=[{"user_id": "u1"}])

@@ -82,9 +82,8 @@ def _look_up(
     unplaced = sorted(texts - category.keys())
     placed = sorted(category)
     everything = sorted(texts | category.keys())
-    vectors = dict(
-        zip(everything, embeddings.embed(everything, progress="embed queries"), strict=True)
-    )
+    embedded = embeddings.embed(everything, home=run.home, progress="embed queries")
+    vectors = dict(zip(everything, embedded, strict=True))
     borrowed: dict[str, str] = {}
     if unplaced and placed:
         of_unplaced, of_placed = (np.stack([vectors[q] for q in qs]) for qs in (unplaced, placed))
