@@ -79,6 +79,11 @@ class CtrScorer:
         self._texts: _Kept[str] = _Kept(_TEXTS_KEPT)
         self._contexts: _Kept[Context] = _Kept(_CONTEXTS_KEPT)
 
+    def forget(self) -> None:
+        """Drop what is kept: texts encoded in other company differ by rounding."""
+        self._texts = _Kept(_TEXTS_KEPT)
+        self._contexts = _Kept(_CONTEXTS_KEPT)
+
     @torch.inference_mode()
     def score(
         self, contexts: Sequence[Context], queries: Sequence[Sequence[str]]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import click
 import numpy as np
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
@@ -104,9 +105,20 @@ class DifficultyFilter(TrainerCallback):
             fresh = mean_rewards(trainer, [trainer.tasks[i] for i in judged], how.filter_rollouts)
             kept += [judged[i] for i in keep(fresh, how)]
             rewards += fresh
-        refuse_too_few(kept, rewards, how)
+        has_enough = len(kept) >= how.prompts
+        if not step:
+            refuse_too_few(kept, rewards, how)
         if distributed.rank() == 0:
             self._record(step, order[: len(rewards)], rewards)
+            if not has_enough:
+                click.echo(
+                    f"the filter would keep {len(kept)} of {len(rewards)} prompts at step {step}:"
+                    " going on with those of before",
+                    err=True,
+                )
+        if not has_enough:
+            return
+        if distributed.rank() == 0:
             partial = self._work / ".kept"
             partial.write_text(json.dumps(kept))
             partial.replace(self._work / f"kept-{step}.json")

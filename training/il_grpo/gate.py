@@ -67,7 +67,8 @@ Figures = Mapping[tuple[str, int], Compared]
 def objections(figures: Figures, rule: GateSettings) -> list[str]:
     """Why a candidate with these figures, by metric and K, is not promoted; empty where it is."""
     found = []
-    measured = max((of.instances for of in figures.values()), default=0)
+    judged = figures.get(next(iter(_JUDGED)))
+    measured = judged.instances if judged else 0
     if measured < rule.least_instances:
         found.append(f"too few: {measured} user-days, at least {rule.least_instances} are wanted")
     for key, title in _JUDGED.items():

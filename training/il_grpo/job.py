@@ -8,8 +8,8 @@
 
 Rewards are the click probability of the CTR model, likeness to the session's labels slot by slot,
 length, grammar, repeats, and for Think the triggers; what each is, and what a token gets of it,
-docs/il_grpo.md says. Deviations from the paper, which names no numbers for most of this: one update
-per rollout batch unless ``updates`` says otherwise; the mean over all tokens of a batch (DAPO); the
+docs/il_grpo.md says. Deviations from the paper, which names no numbers for most of this: two
+updates of a rollout batch in the tiny recipes; the mean over all tokens of a batch (DAPO); the
 learning rate is constant after its warm-up.
 """
 

@@ -63,6 +63,7 @@ def run_trainer(trainer: ListGrpoTrainer, work: Path) -> dict[str, Any]:
     done = distributed.share(checkpoints(work))
     if done:
         trainer.add_callback(GoOn(trainer, done[-1]))
+    trainer.scorer.forget()
     trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
     history = [entry for entry in trainer.state.log_history if "reward" in entry]
     how = trainer.how
@@ -95,6 +96,8 @@ def arguments(how: GrpoSettings, work: Path, *, max_new_tokens: int, bf16: bool)
         cache_implementation=None if bf16 else "static",
         use_vllm=how.engine.startswith("vllm"),
         vllm_mode=how.engine.removeprefix("vllm_") if how.engine != "transformers" else "colocate",
+        vllm_server_base_url=how.server if how.engine == "vllm_server" else None,
+        vllm_gpu_memory_utilization=how.vllm_memory,
         vllm_importance_sampling_correction=False,
         loss_type=how.loss,
         beta=how.kl_weight,

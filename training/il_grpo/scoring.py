@@ -56,6 +56,11 @@ class Scorer:
         self._settings = settings
         self._vectors: dict[str, np.ndarray] = {}
 
+    def forget(self) -> None:
+        """Encode everything anew from here on."""
+        self._vectors.clear()
+        self._ctr.forget()
+
     def query_rewards(
         self, tasks: Sequence[Task], completions: Sequence[Sequence[int]]
     ) -> torch.Tensor:

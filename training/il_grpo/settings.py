@@ -49,6 +49,12 @@ class GrpoSettings(Settings):
     engine: Literal["transformers", "vllm_colocate", "vllm_server"] = Field(
         "transformers", description="What writes rollouts; vllm_* want a GPU."
     )
+    server: str = Field(
+        "http://localhost:8000", description="Address of `trl vllm-serve`, for vllm_server."
+    )
+    vllm_memory: float = Field(
+        0.3, gt=0, lt=1, description="Share of a GPU that vllm_colocate takes for itself."
+    )
     accumulation_steps: int = Field(
         1, ge=1, description="Micro-batches that a process's share of an update is cut into."
     )

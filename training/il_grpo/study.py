@@ -105,6 +105,10 @@ def main(
 ) -> None:
     """Train, judge and report."""
     home = Home.from_environment()
+    if unknown := set(variants.split(",")) - set(_OF_VARIANT):
+        raise UserError(f"--variants: {', '.join(sorted(unknown))}: expected direct, think or both")
+    if not re.fullmatch(r"\d+(,\d+)*", seeds):
+        raise UserError(f"--seeds: expected numbers with commas between, got {seeds!r}")
     rows = {
         variant: table_rows(variant, [int(seed) for seed in seeds.split(",")], ablations)
         for variant in variants.split(",")

@@ -42,6 +42,8 @@ _QUANTILES = (0.1, 0.5, 0.9)
 _WRITTEN_AT_ONCE = 128
 # Of each process, by which the sampler's log-probs are checked.
 _ROLLOUTS_COMPARED = 4
+# A group's largest advantage, where it has any, is about 1.
+_FLAT = 0.1
 # Tokens after which rollouts with an end leave the batch the first time.
 _FIRST_PART = 64
 
@@ -136,6 +138,12 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
             self.generation_config = whole
         return found, None
 
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        # A run that goes on from here has nothing kept: texts that are encoded in other company
+        # differ in the last digits.
+        self.scorer.forget()
+
     def write(self, tasks: Sequence[Task], count: int) -> list[list[int]]:
         """``count`` completions (token ids) of each of ``tasks``, task by task."""
         batch = self.args.generation_batch_size // self.accelerator.num_processes
@@ -169,7 +177,8 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         groups = output["advantages"].view(
             -1, self.num_generations * output["advantages"][0].numel()
         )
-        self._log("flat_prompts", [float(not of.any()) for of in groups])
+        # Equal rewards less their mean leave a rounding error, divided by 1e-4.
+        self._log("flat_prompts", [float(of.abs().max() < _FLAT) for of in groups])
         clip = self.how.advantage_clip
         output["advantages"] = output["advantages"].clamp(-clip, clip)
         if "old_per_token_logps" in output:
@@ -226,9 +235,9 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         **kwargs,
     ):
         ids = (input_ids, attention_mask, logits_to_keep, batch_size or len(input_ids))
-        # Of rollouts, those of the policy that drew them: the first call. TRL's reference model
-        # computes none.
-        is_asked = self._is_scoring and self._entropies is None
+        # Of rollouts, those of the policy that drew them: of several updates the first call. The
+        # reference, whose call is the only one before a single update, computes none on GPUs.
+        is_asked = self._is_scoring and self._entropies is None and self.num_iterations > 1
         if input_ids.is_cuda or self.aux_loss_enabled:
             found = super()._get_per_token_logps_and_entropies(
                 model, *ids, compute_entropy or is_asked, **kwargs

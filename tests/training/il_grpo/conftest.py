@@ -36,6 +36,9 @@ class KnownClicks:
     def __init__(self, probabilities: dict[str, float]):
         self.probabilities = probabilities
 
+    def forget(self):
+        """Nothing is kept."""
+
     def score(self, contexts, queries):
         return [
             np.array([self.probabilities.get(q, 0.1) for q in of])
@@ -65,10 +68,10 @@ def ids_of(tokenizer):
 
 @pytest.fixture
 def make_scorer(tokenizer):
-    """``make_scorer({query: probability}, weight_ctr=1.0, ...)``."""
+    """``make_scorer({query: probability}, weight_ctr=1.0, ...)``; ``clicks``: another CTR model."""
 
-    def make(probabilities: dict[str, float] | None = None, **settings) -> Scorer:
-        clicks = KnownClicks(probabilities or {})
+    def make(probabilities: dict[str, float] | None = None, clicks=None, **settings) -> Scorer:
+        clicks = clicks or KnownClicks(probabilities or {})
         return Scorer(clicks, TokenBytes(tokenizer), GrpoSettings(**settings))
 
     return make

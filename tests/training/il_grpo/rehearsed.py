@@ -29,6 +29,9 @@ class Likeness:
     def score(self, contexts, queries):
         return [[len(query) / 100 for query in of] for of in queries]
 
+    def forget(self):
+        """Nothing is kept."""
+
 
 class Rehearsed(ListGrpoTrainer):
     """Its rollouts are given: those of each prompt (its token ids) in turn. ``says``: prompts and

@@ -80,6 +80,26 @@ def test_no_more_prompts_are_judged_than_the_batches_take(tmp_path, monkeypatch)
     assert 6 < len(kept) < 40 and 6 <= sum(kept) <= 7
 
 
+def test_a_later_judgement_that_keeps_too_few_changes_nothing(tmp_path, monkeypatch, capsys):
+    """Of a policy that has become better at all prompts; a resumed run plans the same."""
+    worth = [0.5]
+    monkeypatch.setattr(difficulty, "mean_rewards", lambda _, tasks, __: worth * len(tasks))
+    how = GrpoSettings(filter=True, prompts=2, steps=4, filter_every=2, keep_high=0.6)
+    trainer = SimpleNamespace(tasks=list(range(10)), how=how, order=[0] * 8)
+    recorded = []
+    judge = DifficultyFilter(trainer, tmp_path, lambda step, *_: recorded.append(step))
+    judge.start(0)
+    planned = list(trainer.order)
+    worth[0] = 0.9
+    judge.on_step_end(None, SimpleNamespace(global_step=2, max_steps=4), None)
+    assert trainer.order == planned
+    assert recorded == [0, 2]
+    assert "would keep 0 of 10 prompts at step 2" in capsys.readouterr().err
+    trainer.order[:] = [0] * 8
+    DifficultyFilter(trainer, tmp_path, recorded.append).start(2)
+    assert trainer.order == planned
+
+
 @pytest.mark.torch
 def test_prompts_are_judged_anew_as_asked(make_trainer, tmp_path):
     """After step 2 of 5, and after step 4; a run that goes on from step 2 knows the first two."""

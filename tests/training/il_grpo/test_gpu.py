@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def test_a_policy_trains_on_what_vllm_writes(home):
-    """Weights are pushed after every step: else the run is refused as unsynchronised."""
+    """With weights pushed after every step: a sampler left many updates behind is refused."""
     command = "train grpo --engine vllm_colocate --steps 4 --prompts 4 --rollouts 4"
     command += " --max-malformed 1 --max-truncated 1 --learning-rate 1e-3"
     result = CliRunner().invoke(main, command.split(), catch_exceptions=False)

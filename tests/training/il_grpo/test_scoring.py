@@ -1,8 +1,13 @@
 """Rollouts to rewards, by hand."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
+from aigq import embeddings
+from aigq.context import Context
 from aigq.spans import OTHER, PADDING, TRIGGER
 from training.il_grpo.scoring import TERMS
 
@@ -136,7 +141,59 @@ def test_think_by_hand(make_scorer, make_task, ids_of):
     assert not (found.spans[1] == TRIGGER).any()
 
 
+class Clicks:
+    """A tenth for each behaviour of the shopper; remembers whether it was told to forget."""
+
+    forgot = 0
+
+    def score(self, contexts, queries):
+        return [
+            np.full(len(q), len(c.behaviors) / 10) for c, q in zip(contexts, queries, strict=True)
+        ]
+
+    def forget(self):
+        self.forgot += 1
+
+
+def test_clicks_are_those_of_the_rollouts_shopper(make_scorer, make_task, ids_of):
+    two = make_task("lamp")
+    one = replace(two, context=Context(behaviors=two.context.behaviors[:1]))
+    none = replace(two, context=Context())
+    scorer = make_scorer(clicks=Clicks(), weight_ctr=1.0, ctr_scale=4.0)
+    found = scorer.score([one, two, none, one], [ids_of("lamp")] * 4)
+    assert found.by_slot[:, 0, 0].tolist() == pytest.approx([0.4, 0.8, 0.0, 0.4])
+
+
+def test_triggers_are_among_the_lines_that_the_prompt_held(make_scorer, make_task, ids_of):
+    """Of two behaviours the prompt had room for the newest one: there is no line 2."""
+    whole = make_task("lamp", triggers=((1,),))
+    cut = replace(whole, kept=1)
+    completion = ids_of("1|Why.\n\n1|2\tlamp")
+    found = make_scorer().score([whole, cut], [completion] * 2)
+    assert found.errors == [None, "trigger_out_of_range"]
+
+
 def test_rewards_are_clipped(make_scorer, make_task, ids_of):
     scorer = make_scorer({"lamp": 1.0}, weight_ctr=100.0, reward_clip=2.0)
     found = scorer.score([make_task("lamp")], [ids_of("lamp")])
     assert float(found.query[0, 0]) == 2.0
+    scorer = make_scorer(reward_clip=0.25)
+    found = scorer.score([make_task("lamp", triggers=((1,),))], [ids_of("1|Why.\n\n1|1\tlamp")])
+    assert (float(found.sequence), float(found.trigger)) == (0.25, 0.25)
+    four = make_task("lamp", "a", "b", "c")
+    repeated = scorer.score([four], [ids_of("lamp\nlamp\nlamp\nlamp")])
+    assert float(repeated.sequence) == -0.25
+
+
+def test_forgetting_embeds_and_encodes_anew(make_scorer, make_task, ids_of, monkeypatch):
+    asked = []
+    embed = embeddings.embed
+    monkeypatch.setattr(embeddings, "embed", lambda texts: asked.extend(texts) or embed(texts))
+    clicks = Clicks()
+    scorer = make_scorer(clicks=clicks)
+    for _ in range(2):
+        scorer.score([make_task("lamp")], [ids_of("red lamp")])
+    assert asked == ["red lamp"]
+    scorer.forget()
+    scorer.score([make_task("lamp")], [ids_of("red lamp")])
+    assert asked == ["red lamp"] * 2 and clicks.forgot == 1

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from aigq import ladder, models
 from aigq.cli import main
@@ -200,3 +201,16 @@ def test_a_model_that_is_missing_is_named(studied):
     rows["direct"].append(study.Row("more", ["direct_more"]))
     with pytest.raises(UserError, match="no model 'direct_more'"):
         study.write_report(home, rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--variants", "direct,thimk"], "--variants: thimk: expected direct, think or both"),
+        (["--seeds", "1,b"], "--seeds: expected numbers with commas between, got '1,b'"),
+    ],
+)
+def test_options_that_cannot_be_meant(options, message):
+    result = CliRunner().invoke(study.main, options)
+    assert result.exit_code == 1
+    assert message in result.output

@@ -37,6 +37,26 @@ def test_tokens_get_the_advantage_of_their_slot(make_trainer):
     assert output["advantages"].shape == output["completion_ids"].shape
 
 
+def test_a_rollout_is_judged_by_the_reference_of_its_prompt(make_trainer):
+    """By hand: ROUGE-L with "red shoes", "blue lamp", and with "gift card"; the fourth
+    does not parse."""
+    trainer = make_trainer()
+    trainer._generate_and_score_completions(batch_of(trainer))
+    nan = float("nan")
+    expected = [
+        [1, nan, nan],
+        [1, 1, nan],
+        [0, 2 / 3, 0],
+        [nan] * 3,
+        [1, 0, nan],
+        [0, nan, nan],
+        [0, 0, nan],
+        [2 / 3, nan, nan],
+    ]
+    found = trainer._scored.by_slot[..., 1]
+    torch.testing.assert_close(found, torch.tensor(expected), equal_nan=True)
+
+
 def test_canonical_grpo_gives_a_rollout_one_advantage_for_the_sum(make_trainer):
     trainer = make_trainer(algorithm="grpo")
     output = trainer._generate_and_score_completions(batch_of(trainer))
@@ -234,6 +254,40 @@ def test_a_fifth_of_the_tokens_explores(make_trainer):
     share = output["exploring"].sum() / output["completion_mask"].sum()
     assert 0.15 < share < 0.3
     assert not output["exploring"][output["completion_mask"] == 0].any()
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "il_grpo"])
+def test_prompts_whose_rollouts_are_worth_the_same_are_counted(make_trainer, algorithm):
+    """Seven alike, of whose sum's share in floats each is .0000002 off."""
+    texts = [("red shoes\nlamp",) * 7, ("gift card", "lamp", "red", "lamp", "red", "a", "b")]
+    trainer = make_trainer(texts=texts, algorithm=algorithm, rollouts=7, weight_ctr=0.41)
+    trainer._generate_and_score_completions(batch_of(trainer))
+    assert trainer._metrics["train"]["flat_prompts"] == [0.5]
+
+
+def test_the_entropy_bonus_falls_with_the_steps(make_trainer, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "training.il_grpo.trainer.entropy_bonus", lambda *args: seen.append(args) or 0.0
+    )
+    make_trainer(updates=2, steps=2, entropy_weight=0.01).train()
+    assert seen == [(0.01, step, 4) for step in range(4)]
+
+
+def test_one_update_beside_a_reference_asks_it_for_no_entropies(make_trainer, monkeypatch):
+    """On GPUs log-probs are TRL's, and those of its reference come without entropies."""
+    trainer = make_trainer(kl_weight=0.05)
+    trainer.aux_loss_enabled = True  # what sends a CPU the same way
+    asked = []
+
+    def say(self, model, ids, mask, width, batch_size, compute_entropy=False, **kwargs):
+        asked.append((model is trainer.ref_model, compute_entropy))
+        return torch.zeros(len(ids), width), None, None
+
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", say)
+    output = trainer._generate_and_score_completions(batch_of(trainer))
+    assert asked == [(True, False)]
+    assert "exploring" not in output
 
 
 def test_the_entropy_bonus_raises_entropy(make_trainer):
