@@ -76,13 +76,12 @@ class CtrScorer:
     def __init__(self, network: CtrNetwork):
         self._network = network.eval()
         self._config = network.config
-        self._texts: _Kept[str] = _Kept(_TEXTS_KEPT)
-        self._contexts: _Kept[Context] = _Kept(_CONTEXTS_KEPT)
+        self.forget()
 
     def forget(self) -> None:
         """Drop what is kept: texts encoded in other company differ by rounding."""
-        self._texts = _Kept(_TEXTS_KEPT)
-        self._contexts = _Kept(_CONTEXTS_KEPT)
+        self._texts: _Kept[str] = _Kept(_TEXTS_KEPT)
+        self._contexts: _Kept[Context] = _Kept(_CONTEXTS_KEPT)
 
     @torch.inference_mode()
     def score(

@@ -7,9 +7,8 @@ keep what they have embedded in the data home, ``cache/all-MiniLM-L6-v2.sqlite``
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,45 +32,50 @@ def embed(
     """
     distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     vectors = np.empty((len(distinct), DIMENSIONS), dtype=np.float32)
-    if home is None:
-        for chunk, found in _encoded(distinct, progress):
+    with _kept_in(home) if home and texts else nullcontext() as kept:
+        missing = _look_up(kept, distinct, vectors) if kept else distinct
+        for chunk, found in _encoded(missing, progress):
             vectors[[distinct[text] for text in chunk]] = found
-    elif distinct:
-        path = home.cache / f"{_MODEL}.sqlite"
-        try:
-            with closing(_open(path)) as kept:
-                _look_up(kept, distinct, vectors, progress)
-        except sqlite3.DatabaseError as error:
-            raise UserError(
-                f"{path}: {error}; it only saves time: remove it and run this again"
-            ) from None
+            if kept:
+                _keep(kept, chunk, found)
     return vectors[[distinct[text] for text in texts]]
 
 
+@contextmanager
+def _kept_in(home: Home) -> Iterator[sqlite3.Connection]:
+    path = home.cache / f"{_MODEL}.sqlite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as kept:
+            kept.execute(
+                "CREATE TABLE IF NOT EXISTS embeddings (text TEXT PRIMARY KEY, vector BLOB)"
+            )
+            yield kept
+    except sqlite3.DatabaseError as error:
+        raise UserError(
+            f"{path}: {error}; it only saves time: remove it and run this again"
+        ) from None
+
+
 def _look_up(
-    kept: sqlite3.Connection, distinct: dict[str, int], vectors: np.ndarray, progress: str | None
-) -> None:
-    """Fill ``vectors``, at the rows ``distinct`` gives, and keep those that were missing."""
+    kept: sqlite3.Connection, distinct: dict[str, int], vectors: np.ndarray
+) -> dict[str, int]:
+    """Fill ``vectors``, at the rows ``distinct`` gives, with those that are kept; the others."""
     missing = dict(distinct)
     for chunk in _chunks(list(distinct)):
         marks = ", ".join("?" * len(chunk))
         rows = kept.execute(f"SELECT text, vector FROM embeddings WHERE text IN ({marks})", chunk)
         for text, vector in rows:
             vectors[missing.pop(text)] = np.frombuffer(vector, dtype=np.float32)
-    for chunk, found in _encoded(missing, progress):
-        vectors[[distinct[text] for text in chunk]] = found
-        with kept:
-            kept.executemany(
-                "INSERT OR IGNORE INTO embeddings VALUES (?, ?)",
-                zip(chunk, map(np.ndarray.tobytes, found), strict=True),
-            )
+    return missing
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = sqlite3.connect(path, timeout=_BUSY_SECONDS)
-    kept.execute("CREATE TABLE IF NOT EXISTS embeddings (text TEXT PRIMARY KEY, vector BLOB)")
-    return kept
+def _keep(kept: sqlite3.Connection, texts: list[str], vectors: np.ndarray) -> None:
+    with kept:
+        kept.executemany(
+            "INSERT OR IGNORE INTO embeddings VALUES (?, ?)",
+            zip(texts, map(np.ndarray.tobytes, vectors), strict=True),
+        )
 
 
 def _encoded(texts: Iterable[str], progress: str | None) -> Iterator[tuple[list[str], np.ndarray]]:

@@ -67,10 +67,8 @@ class Affinities:
         con.register("contents", pa.table({"content_key": pa.array(keys, "str")}))
         weights = con.execute(_COMPANY).fetchnumpy()
         con.unregister("contents")
-        texts = list(dict.fromkeys(text for _, text in contents))
-        text_row = {text: row for row, text in enumerate(texts)}
-        vectors = embeddings.embed(texts, home=home, progress="embed contents")
-        self._texts = vectors[[text_row[text] for _, text in contents]]
+        texts = [text for _, text in contents]
+        self._texts = embeddings.embed(texts, home=home, progress="embed contents")
         own = [key.removeprefix("query:") for key in keys if key.startswith("query:")]
         self.queries: list[str] = sorted({*weights["query_text"], *own})
         self._company = self._companions(contents, keys, weights)

@@ -105,20 +105,20 @@ class DifficultyFilter(TrainerCallback):
             fresh = mean_rewards(trainer, [trainer.tasks[i] for i in judged], how.filter_rollouts)
             kept += [judged[i] for i in keep(fresh, how)]
             rewards += fresh
-        has_enough = len(kept) >= how.prompts
         if not step:
             refuse_too_few(kept, rewards, how)
-        if distributed.rank() == 0:
+        is_first = distributed.rank() == 0
+        if is_first:
             self._record(step, order[: len(rewards)], rewards)
-            if not has_enough:
+        if len(kept) < how.prompts:
+            if is_first:
                 click.echo(
                     f"the filter would keep {len(kept)} of {len(rewards)} prompts at step {step}:"
                     " going on with those of before",
                     err=True,
                 )
-        if not has_enough:
             return
-        if distributed.rank() == 0:
+        if is_first:
             partial = self._work / ".kept"
             partial.write_text(json.dumps(kept))
             partial.replace(self._work / f"kept-{step}.json")

@@ -29,7 +29,8 @@ from aigq.settings import Home, Settings, UserError
 
 _VERDICT = "gate.json"
 # Title, by metric and K; of all true queries.
-_JUDGED = {("query_hr", 10): "Query HR@10", ("cate_hr", 10): "Cate HR@10"}
+_QUERY_HR = ("query_hr", 10)
+_JUDGED = {_QUERY_HR: "Query HR@10", ("cate_hr", 10): "Cate HR@10"}
 _MALFORMED = ("malformed", 0)
 
 
@@ -67,8 +68,7 @@ Figures = Mapping[tuple[str, int], Compared]
 def objections(figures: Figures, rule: GateSettings) -> list[str]:
     """Why a candidate with these figures, by metric and K, is not promoted; empty where it is."""
     found = []
-    judged = figures.get(next(iter(_JUDGED)))
-    measured = judged.instances if judged else 0
+    measured = figures[_QUERY_HR].instances if _QUERY_HR in figures else 0
     if measured < rule.least_instances:
         found.append(f"too few: {measured} user-days, at least {rule.least_instances} are wanted")
     for key, title in _JUDGED.items():
@@ -118,7 +118,7 @@ def read_figures(
     wanted = {*_JUDGED, _MALFORMED}
     figures = {(row[0], row[1]): Compared(*row[2:6]) for row in rows if (row[0], row[1]) in wanted}
     measured = {(row[6], json.loads(row[7]).get("days")) for row in rows}
-    if len(measured) != 1 or ("query_hr", 10) not in figures:
+    if len(measured) != 1 or _QUERY_HR not in figures:
         raise UserError(
             f"eval.comparisons has no Query HR@10 of {candidate.reference} and {policy.reference}"
         )
