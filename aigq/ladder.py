@@ -123,6 +123,8 @@ def _jobs(
     jobs += [train("ebr", ["ebr"], "samples"), lists("ebr"), lists("base", "--zero-shot")]
     judged = [part for name in ["ebr", *names] for part in ("--model", name)]
     judged += ["--zero-shot", "base", "--instances", str(instances)]
+    if len(taught) < len(names):
+        judged += ["--ctr", "ctr"]
     written = [job.name for job in jobs if job.name.startswith("lists_")]
     return [*jobs, Job("evaluation", [["aigq", "evaluate", *judged]], written)]
 

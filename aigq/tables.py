@@ -100,9 +100,11 @@ JOB_TABLES: dict[str, str] = {
     # One row per list that was drawn, malformed ones (`error` says how) included: with the key of
     # what it was drawn from, it tells which lists a job need not draw again. Lists of another
     # context than the instance's (context_key, see aigq.context.CONTEXT_KEY) are not measured.
+    # duplicates: queries that were dropped, being written before in the same list.
     "eval.list_draws": """
         instance_id VARCHAR, model VARCHAR, model_version VARCHAR, list_index INTEGER,
-        sampling_key VARCHAR, context_key VARCHAR, error VARCHAR, run_id VARCHAR""",
+        sampling_key VARCHAR, context_key VARCHAR, error VARCHAR, duplicates INTEGER,
+        run_id VARCHAR""",
     # k is 0 for what is measured of the lists as they were drawn.
     "eval.metrics": """
         model VARCHAR, model_version VARCHAR, metric VARCHAR, k INTEGER, slice VARCHAR,

@@ -34,6 +34,7 @@ from inference.list_model import ListModel, Parsed, open_list_model
 from inference.zero_shot import ZeroShot
 
 _CHUNK_LISTS = 1024
+_COUNTS = ("list_index", "position", "duplicates")
 
 
 @click.command("lists")
@@ -263,7 +264,10 @@ def _tables(
     contexts_of: dict[str, str],
 ) -> tuple[pa.Table, pa.Table]:
     """Rows of ``eval.list_draws`` and of ``eval.generated_lists``."""
-    draws = [(i, index, keys[i], contexts_of[i], found.error) for i, index, found in drawn]
+    draws = [
+        (i, index, keys[i], contexts_of[i], found.error, found.duplicates)
+        for i, index, found in drawn
+    ]
     rows = [
         (i, index, position, query)
         for i, index, found in drawn
@@ -275,7 +279,7 @@ def _tables(
         "run_id": run.run_id,
     }
     return (
-        _table(draws, "instance_id list_index sampling_key context_key error", common),
+        _table(draws, "instance_id list_index sampling_key context_key error duplicates", common),
         _table(rows, "instance_id list_index position query_text", common),
     )
 
@@ -284,7 +288,7 @@ def _table(rows: list[tuple], names: str, common: dict[str, str]) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else [()] * len(names.split())
     table = pa.table(
         {
-            name: pa.array(column, "i4" if name in ("list_index", "position") else "str")
+            name: pa.array(column, "i4" if name in _COUNTS else "str")
             for name, column in zip(names.split(), columns, strict=True)
         }
     )

@@ -48,7 +48,9 @@ def test_what_is_trained_is_judged(tmp_path):
     # Lists that were drawn for other user-days would be drawn once more by the evaluation, alone.
     lists = {c[c.index("--model") + 1]: c for c in whole if c[:3] == ["aigq", "generate", "lists"]}
     assert set(lists) == {*judged, "base"} and "--zero-shot" in lists["base"]
-    assert all(c[-2:] == ["--instances", "20"] for c in (*lists.values(), whole[-1]))
+    assert all(c[-2:] == ["--instances", "20"] for c in lists.values())
+    assert whole[-1][-4:] == ["--instances", "20", "--ctr", "ctr"]
+    assert "--ctr" not in commands(tmp_path, names=["direct_il_sft"])[-1], "none is trained"
 
 
 def test_no_job_starts_before_what_it_reads(tmp_path):

@@ -3,13 +3,17 @@
 import json
 from datetime import date
 from itertools import groupby
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from aigq import jobs, warehouse
 from aigq.days import EVERY_DAY, Days
+from aigq.lists import parse_list
+from aigq.models import Model
 from aigq.settings import UserError
-from inference.eval_lists import _instances, list_seed
+from inference.eval_lists import _instances, _tables, list_seed
 
 pytestmark = pytest.mark.torch
 LISTS = "SELECT * EXCLUDE run_id FROM eval.generated_lists ORDER BY ALL"
@@ -173,6 +177,22 @@ def test_the_instances_are_those_of_the_snapshot_read(shop, aigq, rows_of, monke
     monkeypatch.setattr("inference.eval_lists._instances", overtaken)
     aigq(*GENERATE, "--lists", "1", "--instances", "3")
     assert len(rows_of(shop, "FROM eval.list_draws")) == 3
+
+
+def test_a_draw_tells_what_the_list_lost():
+    """Repeats that were dropped, and why nothing is left of one."""
+    model = SimpleNamespace(model=Model("direct", "1", Path()))
+    drawn = [
+        ("ann", 0, parse_list("tent\nrope\ntent\nTent", finished=True)),
+        ("ann", 1, parse_list("tent\n\nrope", finished=True)),
+    ]
+    draws, rows = _tables(SimpleNamespace(run_id="r"), model, drawn, {"ann": "k"}, {"ann": "c"})
+    shown = ("list_index", "error", "duplicates")
+    assert [tuple(draw[name] for name in shown) for draw in draws.to_pylist()] == [
+        (0, None, 2),
+        (1, "empty_query", 0),
+    ]
+    assert rows["query_text"].to_pylist() == ["tent", "rope"]
 
 
 def test_seeds_differ_by_everything_that_names_a_list():

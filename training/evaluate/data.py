@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from aigq import warehouse
-from aigq.context import CONTEXT_KEY
+from aigq.context import CONTEXT_KEY, Context
 from aigq.days import EVERY_DAY, Days
 from aigq.lists import merge_lists
 from aigq.settings import UserError
-from training.evaluate.metrics import MAX_CANDIDATES, Drawn
+from training.evaluate.metrics import MAX_CANDIDATES, DrawnList
 from training.evaluate.slices import Instance, TrueQuery
 
 
@@ -39,13 +39,13 @@ class Lists:
     ``drawn``: the lists as they were drawn. ``runs``: who generated them, how."""
 
     ranked: dict[str, list[str]]
-    drawn: dict[str, Drawn]
+    drawn: dict[str, tuple[DrawnList, ...]]
     runs: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def per_instance(self) -> int:
         """The largest number of lists that an instance has."""
-        return max((len(of.lengths) for of in self.drawn.values()), default=0)
+        return max(map(len, self.drawn.values()), default=0)
 
 
 def load_instances(con, count: int, days: Days = EVERY_DAY) -> tuple[list[Instance], bool]:
@@ -89,7 +89,17 @@ def load_instances(con, count: int, days: Days = EVERY_DAY) -> tuple[list[Instan
     return instances, any(row[-1] for row in rows)
 
 
-def load_contexts(con, instance_ids: Sequence[str]) -> dict[str, str]:
+def load_contexts(con, instance_ids: Sequence[str]) -> dict[str, Context]:
+    """What each instance's lists are made of."""
+    con.register("chosen", pa.table({"instance_id": list(instance_ids)}))
+    rows = con.execute(
+        "SELECT instance_id, age_band, gender, region, behaviors FROM lake.samples.test_user_days"
+        " SEMI JOIN chosen USING (instance_id)"
+    ).to_arrow_table()
+    return {row["instance_id"]: Context.from_row(row) for row in rows.to_pylist()}
+
+
+def load_context_keys(con, instance_ids: Sequence[str]) -> dict[str, str]:
     """What each instance's lists have to be made of, see :data:`aigq.context.CONTEXT_KEY`."""
     con.register("chosen", pa.table({"instance_id": list(instance_ids)}))
     rows = con.execute(
@@ -99,14 +109,15 @@ def load_contexts(con, instance_ids: Sequence[str]) -> dict[str, str]:
     return dict(rows)
 
 
-def load_lists(con, contexts: Mapping[str, str], judged: Judged, lists: int) -> Lists:
-    """The lists of ``judged`` for the instances of ``contexts`` (see :func:`load_contexts`), from
+def load_lists(con, context_keys: Mapping[str, str], judged: Judged, lists: int) -> Lists:
+    """The lists of ``judged`` for the instances of :func:`load_context_keys`, from
     ``eval.lists`` alone; ``eval.list_draws`` tells of malformed ones. Lists beyond the first
     ``lists`` are ignored, so that every model gets the same number. Raises :class:`UserError` where
     lists are missing, or were made of other contexts."""
-    instance_ids = list(contexts)
+    instance_ids = list(context_keys)
     con.register(
-        "chosen", pa.table({"instance_id": instance_ids, "context_key": list(contexts.values())})
+        "chosen",
+        pa.table({"instance_id": instance_ids, "context_key": list(context_keys.values())}),
     )
     of_model = [judged.name, judged.version, lists]
     rows = con.execute(
@@ -128,11 +139,11 @@ def load_lists(con, contexts: Mapping[str, str], judged: Judged, lists: int) -> 
     }
     if judged.is_baseline:
         # No row is a list too: it has nothing to say.
-        drawn = {i: Drawn((len(found[i][0]) if i in found else 0,)) for i in instance_ids}
+        drawn = {i: (DrawnList(tuple(found[i][0] if i in found else ())),) for i in instance_ids}
         return Lists(ranked, drawn)
     draws = con.execute(
         """
-        SELECT instance_id, list_index, error FROM lake.eval.list_draws AS draws
+        SELECT instance_id, list_index, error, duplicates FROM lake.eval.list_draws AS draws
         INNER JOIN chosen USING (instance_id)
         WHERE model = ? AND model_version = ? AND list_index < ?
             -- Draws of older versions of this software have no key.
@@ -141,17 +152,12 @@ def load_lists(con, contexts: Mapping[str, str], judged: Judged, lists: int) -> 
         """,
         of_model,
     ).fetchall()
-    by_instance: dict[str, list[tuple[int, str | None]]] = defaultdict(list)
-    for instance_id, index, error in draws:
-        by_instance[instance_id].append((index, error))
+    by_instance: dict[str, list[DrawnList]] = defaultdict(list)
+    for instance_id, index, error, duplicates in draws:
+        queries = tuple(found.get(instance_id, {}).get(index, ()))
+        by_instance[instance_id].append(DrawnList(queries, duplicates, error))
     _refuse_gaps(judged, instance_ids, by_instance)
-    drawn = {
-        instance_id: Drawn(
-            tuple(len(found.get(instance_id, {}).get(index, ())) for index, _ in of),
-            tuple(error for _, error in of if error is not None),
-        )
-        for instance_id, of in by_instance.items()
-    }
+    drawn = {instance_id: tuple(of) for instance_id, of in by_instance.items()}
     return Lists(ranked, drawn, _generated_by(con, of_model))
 
 
@@ -210,7 +216,11 @@ def placed_by_clicks(con) -> dict[str, str]:
 
 
 def texts_of(lists: Mapping[Judged, Lists]) -> set[str]:
-    """Every candidate of every model."""
+    """Every query of every model's lists."""
     return {
-        query for of in lists.values() for candidates in of.ranked.values() for query in candidates
+        query
+        for of in lists.values()
+        for drawn in of.drawn.values()
+        for one in drawn
+        for query in one.queries
     }

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 import click
 
+from aigq import ctr as ctr_model
 from aigq import jobs, models, warehouse
 from aigq.as_of import as_of_option, find_snapshot
 from aigq.days import EVERY_DAY, Days, days_option
@@ -79,6 +80,11 @@ BASELINES = ("popularity", "co_click", "own_recent", "co_click_own")
     show_default=True,
     help="Lists per instance and model: one greedy, the others sampled, merged to reach K.",
 )
+@click.option(
+    "--ctr",
+    metavar="NAME",
+    help="A CTR model: how likely it finds a click on the queries of each list, in the mean.",
+)
 @click.option("--engine", help="Passed on to `aigq generate lists`.")
 @as_of_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of sampling and bootstrap.")
@@ -90,6 +96,7 @@ def command(
     instances: int,
     days: Days,
     lists: int,
+    ctr: str | None,
     engine: str | None,
     as_of: str | None,
     seed: int,
@@ -111,7 +118,9 @@ def command(
     options = [
         text for name, value in passed_on if value is not None for text in (name, str(value))
     ]
-    _require_unseen_days(home, [*found.values(), *asked.values()], days, as_of)
+    clicks = [] if ctr is None else [models.resolve(home, ctr)]
+    _require_unseen_days(home, [*found.values(), *asked.values(), *clicks], days, as_of)
+    scorer = ctr_model.load(home, clicks[0].reference) if clicks else None
     for model in dict.fromkeys(found.values()):
         _have_lists_generated(home, model.reference, options)
     for model in asked.values():
@@ -122,6 +131,7 @@ def command(
         "instances": instances,
         "days": days.text,
         "lists": lists,
+        "ctr": clicks[0].reference if clicks else None,
         "seed": seed,
     }
     with jobs.job(home, "evaluate", parameters, as_of=as_of) as run:
@@ -134,6 +144,7 @@ def command(
             days=days,
             lists=lists,
             seed=seed,
+            ctr=scorer,
             rows=of_row,
             asked=shown,
         )

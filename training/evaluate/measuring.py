@@ -6,12 +6,14 @@ from itertools import combinations
 import numpy as np
 
 from aigq import embeddings, jobs, warehouse
+from aigq.context import Context
+from aigq.ctr import CtrScorer
 from aigq.days import EVERY_DAY, Days
 from aigq.neighbors import nearest, store_neighbors
 from training.evaluate import data, metrics
 from training.evaluate.bootstrap import UserBootstrap
 from training.evaluate.data import Judged, Lists
-from training.evaluate.metrics import Lookups
+from training.evaluate.metrics import Clicks, Lookups
 from training.evaluate.result import Result
 
 
@@ -23,24 +25,27 @@ def evaluate(
     lists: int,
     seed: int,
     days: Days = EVERY_DAY,
+    ctr: CtrScorer | None = None,
     rows: Mapping[str, Judged] | None = None,
     asked: Sequence[tuple[Judged, Judged]] = (),
 ) -> Result:
     """Measure each of ``judged`` on the first ``instances`` test user-days of ``days``.
 
     Instances, baselines and categories are read as of the run's snapshot; the models' lists, which
-    may have been generated long after it, as of the run's beginning.
+    may have been generated long after it, as of the run's beginning. ``ctr``: what says how likely
+    a query is clicked.
     """
     con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_read)
     lists_con = warehouse.connect(run.home, read_only=True, snapshot=run.snapshot_begun)
     try:
         chosen, is_replayed = data.load_instances(con, instances, days)
         true_queries = data.load_true_queries(con)
-        contexts = data.load_contexts(con, [i.instance_id for i in chosen])
+        instance_ids = [i.instance_id for i in chosen]
+        keys = data.load_context_keys(con, instance_ids)
         found = {
-            j: data.load_lists(con if j.is_baseline else lists_con, contexts, j, lists)
-            for j in judged
+            j: data.load_lists(con if j.is_baseline else lists_con, keys, j, lists) for j in judged
         }
+        contexts = data.load_contexts(con, instance_ids) if ctr else {}
         category = data.placed_by_clicks(con)
     finally:
         con.close()
@@ -49,7 +54,10 @@ def evaluate(
     run.read("lake.eval.lists", sum(len(c) for of in found.values() for c in of.ranked.values()))
     look = _look_up(run, true_queries, found, category)
     values = {
-        j: metrics.measure(chosen, of.ranked, look) | metrics.measure_drawn(chosen, of.drawn)
+        j: metrics.measure(chosen, of.ranked, look)
+        | metrics.measure_drawn(
+            chosen, of.drawn, look.vector, _clicks(ctr, contexts, of) if ctr else None
+        )
         for j, of in found.items()
     }
     resampled = UserBootstrap([i.user_id for i in chosen], seed=seed)
@@ -68,6 +76,19 @@ def evaluate(
         rows=dict(rows or {}),
         asked=asked,
     )
+
+
+def _clicks(ctr: CtrScorer, contexts: Mapping[str, Context], lists: Lists) -> Clicks:
+    """The click probability of every query that ``lists`` has for a context."""
+    queries = {
+        instance_id: sorted({query for one in drawn for query in one.queries})
+        for instance_id, drawn in lists.drawn.items()
+    }
+    scores = ctr.score([contexts[i] for i in queries], list(queries.values()))
+    return {
+        instance_id: dict(zip(of, map(float, scored), strict=True))
+        for (instance_id, of), scored in zip(queries.items(), scores, strict=True)
+    }
 
 
 def _look_up(

@@ -16,7 +16,10 @@ Of the lists as they were drawn, before merging (``K`` is 0 for them):
 
 - ``list_length``: distinct queries of a list, mean over an instance's lists, then over instances;
   a malformed list has none;
-- ``malformed``: share of lists that break the grammar; ``malformed_<class>``: by how they do.
+- ``malformed``: share of lists that break the grammar; ``malformed_<class>``: by how they do;
+- ``repeats``: share of a list's queries that repeat an earlier one of it, in text or by embedding
+  (cosine of at least ``NEAR``), r_dup of AIGQ eq. 10; lists without a query are left out;
+- ``click``: mean click probability, by a CTR model, of a list's distinct queries; likewise.
 
 A slice of true queries replaces T_i by those of the slice (``slices``); what does not depend on T_i
 has no such slices.
@@ -28,9 +31,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.evaluate.slices import INSTANCE_SLICES, QUERY_SLICES, Instance
+from training.il_grpo.rewards import duplicate_share
 
 CUTOFFS = (1, 3, 10, 30)
 MAX_CANDIDATES = max(CUTOFFS)
+NEAR = 0.95
 
 # (metric, K, slice) -> one value per instance, nan where the instance does not count.
 Values = dict[tuple[str, int, str], np.ndarray]
@@ -44,13 +49,19 @@ class Lookups:
     vector: Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """An instance's lists as they were drawn: distinct queries of each (0 where malformed), and the
-    classes of the malformed ones."""
+# Click probability by instance id and query.
+Clicks = Mapping[str, Mapping[str, float]]
 
-    lengths: tuple[int, ...]
-    errors: tuple[str, ...] = ()
+
+@dataclass(frozen=True)
+class DrawnList:
+    """A list as it was drawn: its distinct queries, none where malformed; ``duplicates``: how many
+    were dropped, being written before, None where nobody counted; ``error``: how it is malformed.
+    """
+
+    queries: tuple[str, ...]
+    duplicates: int | None = 0
+    error: str | None = None
 
 
 def measure(
@@ -74,17 +85,43 @@ def measure(
     return {key: array for key, array in values.items() if not np.isnan(array).all()}
 
 
-def measure_drawn(instances: Sequence[Instance], drawn: Mapping[str, Drawn]) -> Values:
-    """Length and faults of the lists as they were drawn; instances without a list have none."""
-    lists = [drawn.get(i.instance_id, Drawn(())) for i in instances]
-    drawn_of = np.array([len(of.lengths) or np.nan for of in lists])
-    values = {("list_length", 0, "all"): np.array([sum(of.lengths) for of in lists]) / drawn_of}
-    classes = sorted({error for of in lists for error in of.errors})
-    counted = {"malformed": [len(of.errors) for of in lists]}
-    counted |= {f"malformed_{name}": [of.errors.count(name) for of in lists] for name in classes}
-    return values | {
-        (metric, 0, "all"): np.array(counts) / drawn_of for metric, counts in counted.items()
+def measure_drawn(
+    instances: Sequence[Instance],
+    drawn: Mapping[str, Sequence[DrawnList]],
+    vectors: Mapping[str, np.ndarray],
+    clicks: Clicks | None = None,
+) -> Values:
+    """What the lists are like as they were drawn; instances without a list have no value.
+
+    ``vectors``: unit-length embeddings of their queries. Without ``clicks`` no ``click``.
+    """
+    lists = [drawn.get(i.instance_id, ()) for i in instances]
+    found: dict[str, list[list[float]]] = {
+        "list_length": [[len(one.queries) for one in of] for of in lists],
+        "malformed": [[one.error is not None for one in of] for of in lists],
+        "repeats": [
+            [_repeats(one, vectors) for one in of if one.queries and one.duplicates is not None]
+            for of in lists
+        ],
     }
+    for error in sorted({one.error for of in lists for one in of if one.error is not None}):
+        found[f"malformed_{error}"] = [[one.error == error for one in of] for of in lists]
+    if clicks is not None:
+        found["click"] = [
+            [np.mean([clicks[i.instance_id][q] for q in one.queries]) for one in of if one.queries]
+            for i, of in zip(instances, lists, strict=True)
+        ]
+    means = {
+        (metric, 0, "all"): np.array([np.mean(of) if of else np.nan for of in by_instance])
+        for metric, by_instance in found.items()
+    }
+    return {key: values for key, values in means.items() if not np.isnan(values).all()}
+
+
+def _repeats(one: DrawnList, vectors: Mapping[str, np.ndarray]) -> float:
+    distinct = np.stack([vectors[query] for query in one.queries])
+    near = duplicate_share(one.queries, distinct, near=NEAR) * len(one.queries)
+    return (near + one.duplicates) / (len(one.queries) + one.duplicates)
 
 
 def _of_instance(

@@ -30,6 +30,8 @@ _TABLES: list[tuple[str, list[_Column]]] = [
             ("candidates of 30", "candidates", 30, "all", 1),
             ("list length", "list_length", 0, "all", 1),
             ("malformed", "malformed", 0, "all", 3),
+            ("repeats", "repeats", 0, "all", 3),
+            ("click", "click", 0, "all", 3),
         ],
     ),
     (
@@ -68,6 +70,8 @@ _COMPARED: list[_Column] = [
     ("Cate HR@30", "cate_hr", 30, "all", 3),
     ("Sem. Sim.@30", "sem_sim", 30, "all", 3),
     ("Unique Cates@30", "unique_cates", 30, "all", 1),
+    ("repeats", "repeats", 0, "all", 3),
+    ("click", "click", 0, "all", 3),
     ("novel: Query HR@30", "query_hr", 30, "novel", 3),
     ("novel: Cate HR@30", "cate_hr", 30, "novel", 3),
     ("searched: Query HR@30", "query_hr", 30, "searched", 3),
@@ -183,19 +187,20 @@ def foot(run: Run, result: Result, parameters: Mapping[str, Any]) -> list[str]:
         *(["The requests of this shop are replayed."] if result.is_replayed else []),
         f"Run {run.run_id}, lake snapshot {run.snapshot_read}, seed {parameters['seed']}.",
         f"Lists are merged to reach K: {MERGING}.",
+        *([f"Click: by {parameters['ctr']}."] if parameters["ctr"] else []),
     ]
     for judged, lists in result.lists.items():
         if judged.is_baseline:
             continue
         classes: dict[str, int] = {}
-        for of in lists.drawn.values():
-            for error in of.errors:
-                classes[error] = classes.get(error, 0) + 1
-        drawn = sum(len(of.lengths) for of in lists.drawn.values())
+        drawn = [one for of in lists.drawn.values() for one in of]
+        for one in drawn:
+            if one.error is not None:
+                classes[one.error] = classes.get(one.error, 0) + 1
         faults = ", ".join(f"{n:,} {name}" for name, n in sorted(classes.items()))
         lines.append(
             f"{judged}: {_lists(lists.per_instance)} an instance; {sum(classes.values()):,} of"
-            f" {drawn:,} malformed{f' ({faults})' if faults else ''}."
+            f" {len(drawn):,} malformed{f' ({faults})' if faults else ''}."
         )
         lines += [f"  by run {_generation(r)}" for r in lists.runs]
     baselines = [j.name for j in result.lists if j.is_baseline]

@@ -55,9 +55,11 @@ COLUMNS = (
     ("unique_cates", 30, "all", "Unique Cates", 1),
     ("list_length", 0, "all", "queries a list", 1),
     ("malformed", 0, "all", "malformed", 3),
+    ("repeats", 0, "all", "repeats", 3),
+    ("click", 0, "all", "click", 3),
 )
 # Of which the differences between models are shown, by the same user-days.
-COMPARED = [c for c in COLUMNS if c[1] and c[2] in ("all", "novel", "context_1_3")]
+COMPARED = [c for c in COLUMNS if c[2] in ("all", "novel", "context_1_3")]
 # Of rollouts for users never trained on, from the manifest.
 HELD_OUT = (
     ("query_reward", "reward of a query", 3),
@@ -162,7 +164,10 @@ def _jobs(home: Home, rows: dict[str, list[Row]], instances: int, lists: int) ->
 
     def evaluate() -> list[list[str]]:
         of = [part for name in judged for part in ("--model", trained(home, name).reference)]
-        return [["aigq", "evaluate", *chosen, *of]]
+        # By what rewarded them: the newest may have been gone on with on days that are judged.
+        rewarded = next(name for name in judged if name not in starts)
+        by = trained(home, rewarded).manifest["ctr_model"]
+        return [["aigq", "evaluate", *chosen, "--ctr", by, *of]]
 
     return [*jobs, Job("study_evaluation", evaluate, [f"lists_{name}" for name in judged])]
 

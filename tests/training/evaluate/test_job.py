@@ -4,11 +4,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
-from aigq import embeddings, warehouse
+from aigq import ctr, embeddings, warehouse
 from aigq.cli import main
-from aigq.context import CONTEXT_KEY
+from aigq.context import CONTEXT_KEY, Behavior, Context
+from aigq.ctr import CtrScorer
+from aigq.ctr_network import CtrConfig, CtrNetwork
 from training.evaluate import job
 
 VERSIONS = ["20260101T000000-train-sft-aaa111", "20260102T000000-train-sft-bbb222"]
@@ -251,6 +254,34 @@ def test_a_model_is_not_measured_on_days_it_has_seen(shop, end, is_refused):
     publish(shop, "direct", VERSIONS[1], train_end_at=f"2026-03-{end}+00:00")
     page = evaluate(code=int(is_refused))
     assert ("was trained on days until 2026-03-05T00:00:01+00:00" in page) == is_refused
+
+
+def test_clicks_by_a_ctr_model(shop, rows_of):
+    """Each list's one query for the context it was written for."""
+    torch.manual_seed(1)
+    network = CtrNetwork(CtrConfig(width=8, heads=2, hidden=8, buckets=128))
+    publish(shop, "ctr", "1")
+    ctr.save(network, shop.models / "ctr" / "1")
+    write_lists(shop, "direct", "late", "boots")
+    publish(shop, "direct", "late")
+    page = evaluate("direct@late", options=("--instances", "6", "--ctr", "ctr"))
+    assert "Click: by ctr@1." in page
+    context = Context((None, None, "north"), (Behavior(1, "search", "tent"),))
+    ((boots, tent),) = CtrScorer(network).score([context], [["boots", "tent"]])
+    assert abs(boots - tent) > 1e-3
+    found = {
+        row["model"]: row
+        for row in rows_of(shop, "SELECT * FROM eval.metrics WHERE metric = 'click' AND k = 0")
+    }
+    assert found["direct"]["value"] == pytest.approx(boots, abs=1e-5)
+    assert found["direct"]["instances"] == 5, "u3's list is malformed"
+    assert found["popularity"]["value"] == pytest.approx(tent, abs=1e-5)
+    assert set(found) == {"direct", "popularity"}, "the others have no list"
+
+    evaluate("direct@late", options=("--instances", "6"))
+    assert not rows_of(shop, "SELECT * FROM eval.metrics WHERE metric = 'click'")
+    publish(shop, "ctr", "2", train_end_at="2026-03-06T00:00:00+00:00")
+    assert "ctr@2 was trained on days" in evaluate(options=("--ctr", "ctr"), code=1)
 
 
 def add_a_later_day(home) -> None:

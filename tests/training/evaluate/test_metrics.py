@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluate.metrics import CUTOFFS, Drawn, Lookups, measure, measure_drawn
+from training.evaluate.metrics import CUTOFFS, NEAR, DrawnList, Lookups, measure, measure_drawn
 from training.evaluate.slices import INSTANCE_SLICES, QUERY_SLICES, Instance, TrueQuery
+from training.il_grpo.rewards import duplicate_share
 
 CATEGORY = {"red shoes": "shoes", "blue shoes": "shoes", "desk lamp": "lamps", "tv": "tvs"}
 VECTOR = {
@@ -103,11 +104,45 @@ def test_slices_by_behaviours(behaviors, slices):
 def test_lists_as_drawn():
     """Two lists with 3 and 1 queries and a truncated one; an instance that was never drawn."""
     one, two = instance("tv"), Instance("v:2026-01-01", "v", (TrueQuery("tv"),))
-    values = measure_drawn([one, two], {one.instance_id: Drawn((3, 1, 0), ("truncated",))})
-    assert values["list_length", 0, "all"][0] == pytest.approx(4 / 3)
-    assert values["malformed", 0, "all"][0] == pytest.approx(1 / 3)
-    assert values["malformed_truncated", 0, "all"][0] == pytest.approx(1 / 3)
-    assert np.isnan(values["list_length", 0, "all"][1])
+    drawn = {
+        one.instance_id: (
+            DrawnList(("tv", "red shoes", "near red shoes"), duplicates=1),
+            DrawnList(("desk lamp",), duplicates=0),
+            DrawnList((), error="truncated"),
+        )
+    }
+    vectors = VECTOR | {"near red shoes": np.array([NEAR, (1 - NEAR**2) ** 0.5])}
+    clicks = {one.instance_id: dict(zip(vectors, [0.1, 0.9, 0.5, 0.2, 0.9, 0.6], strict=True))}
+    values = measure_drawn([one, two], drawn, vectors, clicks)
+    assert {key: of[0] for key, of in values.items()} == {
+        ("list_length", 0, "all"): pytest.approx(4 / 3),
+        ("malformed", 0, "all"): pytest.approx(1 / 3),
+        ("malformed_truncated", 0, "all"): pytest.approx(1 / 3),
+        # Of four written, one is there twice and one is near another; and none of one.
+        ("repeats", 0, "all"): pytest.approx((2 / 4 + 0) / 2),
+        # tv .2, red shoes .1, near red shoes .6; desk lamp .5.
+        ("click", 0, "all"): pytest.approx((0.9 / 3 + 0.5) / 2),
+    }
+    assert all(np.isnan(of[1]) for of in values.values())
+
+
+def test_repeats_that_nobody_counted_are_not_measured():
+    """Lists that an older version of this software drew."""
+    one = instance("tv")
+    values = measure_drawn([one], {one.instance_id: (DrawnList(("tv",), None),)}, VECTOR)
+    assert set(values) == {("list_length", 0, "all"), ("malformed", 0, "all")}
+
+
+@given(st.lists(st.sampled_from([*sorted(VECTOR), "near tv"]), min_size=1))
+def test_repeats_are_those_that_the_reward_counts(written):
+    """What is kept of a list, its distinct queries and a count, tells as much as the list did."""
+    vectors = VECTOR | {"near tv": np.array([-0.96, 0.28])}
+    one = instance("tv")
+    distinct = tuple(dict.fromkeys(written))
+    drawn = {one.instance_id: (DrawnList(distinct, len(written) - len(distinct)),)}
+    found = measure_drawn([one], drawn, vectors)["repeats", 0, "all"][0]
+    whole = duplicate_share(written, np.stack([vectors[q] for q in written]), near=NEAR)
+    assert found == pytest.approx(whole)
 
 
 QUERIES = st.sampled_from(sorted(VECTOR))

@@ -16,7 +16,13 @@ from training.il_grpo import study
 @pytest.fixture
 def commands(monkeypatch):
     """``commands(home, rows)``, as if whatever is trained were there."""
-    monkeypatch.setattr(study, "trained", lambda home, name: models.Model(name, "1", home.models))
+
+    def trained(home: Home, name: str) -> models.Model:
+        (home.models / name).mkdir(parents=True, exist_ok=True)
+        (home.models / name / "manifest.json").write_text('{"ctr_model": "ctr@7"}')
+        return models.Model(name, "1", home.models / name)
+
+    monkeypatch.setattr(study, "trained", trained)
     return _commands
 
 
@@ -39,6 +45,7 @@ def test_every_command_is_one(tmp_path, commands, variant):
         while isinstance(group, click.Group):
             _, group, arguments = group.resolve_command(context, arguments)
         group.make_context("command", list(arguments))
+    assert found[-1][found[-1].index("--ctr") + 1] == "ctr@7", "what rewarded them"
     judged = [b for a, b in zip(found[-1], found[-1][1:], strict=False) if a == "--model"]
     trained = [c[c.index("--name") + 1] for c in _training(found)]
     lists = [c[c.index("--model") + 1] for c in found if c[1:3] == ["generate", "lists"]]
