@@ -51,6 +51,8 @@ def _kept_in(home: Home) -> Iterator[sqlite3.Connection]:
                 "CREATE TABLE IF NOT EXISTS embeddings (text TEXT PRIMARY KEY, vector BLOB)"
             )
             yield kept
+    except sqlite3.OperationalError as error:  # locked, or a full disk: no fault of the file
+        raise UserError(f"{path}: {error}") from None
     except sqlite3.DatabaseError as error:
         raise UserError(
             f"{path}: {error}; it only saves time: remove it and run this again"

@@ -16,10 +16,10 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
-from aigq import ctr as ctr_model
 from aigq import jobs, models, warehouse
 from aigq.as_of import as_of_option, find_snapshot
 from aigq.days import EVERY_DAY, Days, days_option
@@ -28,6 +28,9 @@ from training.evaluate import paper, report
 from training.evaluate.data import Judged
 from training.evaluate.measuring import evaluate
 from training.evaluate.result import store
+
+if TYPE_CHECKING:
+    from aigq.ctr import CtrScorer
 
 BASELINES = ("popularity", "co_click", "own_recent", "co_click_own")
 
@@ -83,7 +86,7 @@ BASELINES = ("popularity", "co_click", "own_recent", "co_click_own")
 @click.option(
     "--ctr",
     metavar="NAME",
-    help="A CTR model: how likely it finds a click on the queries of each list, in the mean.",
+    help="A CTR model: adds the click reward (AIGQ eq. 14) that lists have by it.",
 )
 @click.option("--engine", help="Passed on to `aigq generate lists`.")
 @as_of_option
@@ -120,7 +123,7 @@ def command(
     ]
     clicks = [] if ctr is None else [models.resolve(home, ctr)]
     _require_unseen_days(home, [*found.values(), *asked.values(), *clicks], days, as_of)
-    scorer = ctr_model.load(home, clicks[0].reference) if clicks else None
+    scorer = _scorer(home, clicks[0]) if clicks else None
     for model in dict.fromkeys(found.values()):
         _have_lists_generated(home, model.reference, options)
     for model in asked.values():
@@ -159,6 +162,12 @@ def command(
             "is_replayed": result.is_replayed,
         }
         click.echo(report.on_screen(run, result, parameters))
+
+
+def _scorer(home: Home, model: models.Model) -> "CtrScorer":
+    from aigq import ctr  # torch takes seconds, and most evaluations do without
+
+    return ctr.load(home, model.reference)
 
 
 def _judged(found: Mapping[str, models.Model]) -> dict[str, Judged]:

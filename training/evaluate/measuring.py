@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aigq import embeddings, jobs, warehouse
 from aigq.context import Context
-from aigq.ctr import CtrScorer
 from aigq.days import EVERY_DAY, Days
 from aigq.neighbors import nearest, store_neighbors
 from training.evaluate import data, metrics
@@ -15,6 +15,9 @@ from training.evaluate.bootstrap import UserBootstrap
 from training.evaluate.data import Judged, Lists
 from training.evaluate.metrics import Clicks, Lookups
 from training.evaluate.result import Result
+
+if TYPE_CHECKING:
+    from aigq.ctr import CtrScorer
 
 
 def evaluate(
@@ -25,7 +28,7 @@ def evaluate(
     lists: int,
     seed: int,
     days: Days = EVERY_DAY,
-    ctr: CtrScorer | None = None,
+    ctr: "CtrScorer | None" = None,
     rows: Mapping[str, Judged] | None = None,
     asked: Sequence[tuple[Judged, Judged]] = (),
 ) -> Result:
@@ -78,7 +81,7 @@ def evaluate(
     )
 
 
-def _clicks(ctr: CtrScorer, contexts: Mapping[str, Context], lists: Lists) -> Clicks:
+def _clicks(ctr: "CtrScorer", contexts: Mapping[str, Context], lists: Lists) -> Clicks:
     """The click probability of every query that ``lists`` has for a context."""
     queries = {
         instance_id: sorted({query for one in drawn for query in one.queries})

@@ -17,9 +17,11 @@ Of the lists as they were drawn, before merging (``K`` is 0 for them):
 - ``list_length``: distinct queries of a list, mean over an instance's lists, then over instances;
   a malformed list has none;
 - ``malformed``: share of lists that break the grammar; ``malformed_<class>``: by how they do;
-- ``repeats``: share of a list's queries that repeat an earlier one of it, in text or by embedding
-  (cosine of at least ``NEAR``), r_dup of AIGQ eq. 10; lists without a query are left out;
-- ``click``: mean click probability, by a CTR model, of a list's distinct queries; likewise.
+- ``repeats``: share of a list's queries, as written, that repeat an earlier one in text or by
+  embedding: r_dup of AIGQ eq. 10. Lists without a query are left out, and instances with one whose
+  repeats were not counted;
+- ``click_reward``: mean of r_ctr (AIGQ eq. 14) over a list's queries as written, 0 for one that the
+  list has said before and for a list without any, scaled and clipped as the recipes do.
 
 A slice of true queries replaces T_i by those of the slice (``slices``); what does not depend on T_i
 has no such slices.
@@ -31,11 +33,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.evaluate.slices import INSTANCE_SLICES, QUERY_SLICES, Instance
-from training.il_grpo.rewards import duplicate_share
+from training.il_grpo.rewards import (
+    CTR_CAP,
+    CTR_SCALE,
+    NEAR_DUPLICATE,
+    ctr_reward,
+    duplicate_share,
+)
 
 CUTOFFS = (1, 3, 10, 30)
 MAX_CANDIDATES = max(CUTOFFS)
-NEAR = 0.95
 
 # (metric, K, slice) -> one value per instance, nan where the instance does not count.
 Values = dict[tuple[str, int, str], np.ndarray]
@@ -93,22 +100,19 @@ def measure_drawn(
 ) -> Values:
     """What the lists are like as they were drawn; instances without a list have no value.
 
-    ``vectors``: unit-length embeddings of their queries. Without ``clicks`` no ``click``.
+    ``vectors``: unit-length embeddings of their queries. Without ``clicks`` no ``click_reward``.
     """
     lists = [drawn.get(i.instance_id, ()) for i in instances]
     found: dict[str, list[list[float]]] = {
         "list_length": [[len(one.queries) for one in of] for of in lists],
         "malformed": [[one.error is not None for one in of] for of in lists],
-        "repeats": [
-            [_repeats(one, vectors) for one in of if one.queries and one.duplicates is not None]
-            for of in lists
-        ],
+        "repeats": [[_repeats(one, vectors) for one in of if one.queries] for of in lists],
     }
     for error in sorted({one.error for of in lists for one in of if one.error is not None}):
         found[f"malformed_{error}"] = [[one.error == error for one in of] for of in lists]
     if clicks is not None:
-        found["click"] = [
-            [np.mean([clicks[i.instance_id][q] for q in one.queries]) for one in of if one.queries]
+        found["click_reward"] = [
+            [_click_reward(one, clicks[i.instance_id]) for one in of] if of else []
             for i, of in zip(instances, lists, strict=True)
         ]
     means = {
@@ -119,9 +123,18 @@ def measure_drawn(
 
 
 def _repeats(one: DrawnList, vectors: Mapping[str, np.ndarray]) -> float:
+    if one.duplicates is None:
+        return np.nan
     distinct = np.stack([vectors[query] for query in one.queries])
-    near = duplicate_share(one.queries, distinct, near=NEAR) * len(one.queries)
+    near = duplicate_share(one.queries, distinct, near=NEAR_DUPLICATE) * len(one.queries)
     return (near + one.duplicates) / (len(one.queries) + one.duplicates)
+
+
+def _click_reward(one: DrawnList, clicks: Mapping[str, float]) -> float:
+    if one.duplicates is None:
+        return np.nan
+    rewards = [ctr_reward(clicks[query], scale=CTR_SCALE, cap=CTR_CAP) for query in one.queries]
+    return sum(rewards) / max(1, len(one.queries) + one.duplicates)
 
 
 def _of_instance(

@@ -31,7 +31,7 @@ _TABLES: list[tuple[str, list[_Column]]] = [
             ("list length", "list_length", 0, "all", 1),
             ("malformed", "malformed", 0, "all", 3),
             ("repeats", "repeats", 0, "all", 3),
-            ("click", "click", 0, "all", 3),
+            ("click reward", "click_reward", 0, "all", 3),
         ],
     ),
     (
@@ -71,7 +71,7 @@ _COMPARED: list[_Column] = [
     ("Sem. Sim.@30", "sem_sim", 30, "all", 3),
     ("Unique Cates@30", "unique_cates", 30, "all", 1),
     ("repeats", "repeats", 0, "all", 3),
-    ("click", "click", 0, "all", 3),
+    ("click reward", "click_reward", 0, "all", 3),
     ("novel: Query HR@30", "query_hr", 30, "novel", 3),
     ("novel: Cate HR@30", "cate_hr", 30, "novel", 3),
     ("searched: Query HR@30", "query_hr", 30, "searched", 3),
@@ -117,29 +117,31 @@ def _models_down(
 ) -> Table:
     header, keys = [""], []
     for name, metric, k, part, digits in columns:
-        counts = [
+        counts = {
             of[metric, k, part].instances
             for of in result.estimates.values()
             if (metric, k, part) in of
-        ]
+        }
         # A column that says nothing about any model is left out.
         if counts:
-            is_whole = part == "all" and metric != "cate_hr"
-            header.append(name if is_whole else f"{name} ({max(counts):,})")
-            keys.append((metric, k, part, digits))
+            is_alike = len(counts) == 1
+            is_whole = counts == {result.instances}
+            header.append(f"{name} ({max(counts):,})" if is_alike and not is_whole else name)
+            keys.append((metric, k, part, digits, not is_alike))
     rows = []
     for judged, of in result.estimates.items():
         cells = [names[judged]]
-        for metric, k, part, digits in keys:
+        for metric, k, part, digits, is_counted in keys:
             hidden = metric == "malformed" and judged.is_baseline
             estimate = None if hidden else of.get((metric, k, part))
-            cells.append("-" if estimate is None else _cell(estimate, digits))
+            cells.append("-" if estimate is None else _cell(estimate, digits, is_counted))
         rows.append(cells)
     return Table(title, header, rows if keys else [])
 
 
-def _cell(e: Estimate, digits: int) -> str:
-    return with_interval(e.value, e.low, e.high, digits)
+def _cell(e: Estimate, digits: int, is_counted: bool) -> str:
+    text = with_interval(e.value, e.low, e.high, digits)
+    return f"{text} ({e.instances:,})" if is_counted else text
 
 
 def _comparison(result: Result, names: Mapping[Judged, str], one: Judged, other: Judged) -> Table:
@@ -187,7 +189,7 @@ def foot(run: Run, result: Result, parameters: Mapping[str, Any]) -> list[str]:
         *(["The requests of this shop are replayed."] if result.is_replayed else []),
         f"Run {run.run_id}, lake snapshot {run.snapshot_read}, seed {parameters['seed']}.",
         f"Lists are merged to reach K: {MERGING}.",
-        *([f"Click: by {parameters['ctr']}."] if parameters["ctr"] else []),
+        *([f"Click rewards are of {parameters['ctr']}."] if parameters["ctr"] else []),
     ]
     for judged, lists in result.lists.items():
         if judged.is_baseline:

@@ -16,6 +16,11 @@ import regex
 
 from aigq.text import flat
 
+# What the recipes take for alpha and c of eq. 14, and the cosine of queries that say the same.
+CTR_SCALE = 4.0
+CTR_CAP = 1.0
+NEAR_DUPLICATE = 0.95
+
 # One character is a word where words are written without blanks between. (The mark of a long vowel,
 # U+30FC, is of no script.)
 _ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\u30fc]"

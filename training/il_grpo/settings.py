@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from aigq.days import EVERY_DAY, Days, parse_days
 from aigq.settings import Settings
 from training.il_grpo.loss import Bounds
+from training.il_grpo.rewards import CTR_CAP, CTR_SCALE, NEAR_DUPLICATE
 from training.settings import MODEL_NAME
 
 # Canonical GRPO has one pair of bounds and no bonus; what is given beside it is taken.
@@ -92,12 +93,14 @@ class GrpoSettings(Settings):
     weight_ctr: float = Field(0.5, ge=0, description="Weight of the predicted click.")
     weight_rouge: float = Field(0.4, ge=0, description="Weight of ROUGE-L with the reference.")
     weight_length: float = Field(0.1, ge=0, description="Weight of a query's length in bounds.")
-    ctr_scale: float = Field(4.0, gt=0, description="Factor of the click probability (alpha).")
-    ctr_cap: float = Field(1.0, gt=0, description="Most that a click probability gives (c).")
+    ctr_scale: float = Field(
+        CTR_SCALE, gt=0, description="Factor of the click probability (alpha)."
+    )
+    ctr_cap: float = Field(CTR_CAP, gt=0, description="Most that a click probability gives (c).")
     least_characters: int = Field(2, ge=1, description="Shortest query in bounds.")
     most_characters: int = Field(50, ge=1, description="Longest query in bounds.")
     near_duplicate: float = Field(
-        0.95, gt=0, le=1, description="Cosine of two queries' embeddings that say the same."
+        NEAR_DUPLICATE, gt=0, le=1, description="Cosine of queries that say the same."
     )
     reward_clip: float = Field(5.0, gt=0, description="Bound of R_q, R_s, R_trig; grpo: none.")
 

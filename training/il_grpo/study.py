@@ -5,8 +5,9 @@
 
 Every policy is trained by `aigq train grpo` and judged by `aigq evaluate` beside the one it started
 from; what is trained already, such as the ladder's rows, which are seed 1, is not trained again.
-Ends with reports/grpo_study.md and .svg in the data home: means over the seeds with the lowest and
-highest, and the reward curves. Wants the models VARIANT_il_sft and ctr (`make ladder` trains them).
+Ends with reports/grpo_study_VARIANT.md and .svg in the data home: means over the seeds with the
+lowest and highest, and the reward curves. Wants the models VARIANT_il_sft and ctr (`make ladder`
+trains them).
 """
 
 import contextlib
@@ -47,19 +48,24 @@ COLUMNS = (
     ("query_hr", 30, "head", "... head", 3),
     ("query_hr", 30, "tail", "... tail", 3),
     ("query_hr", 30, "unseen_query", "... unseen", 3),
+    ("query_hr", 30, "without_context", "... no behaviours", 3),
     ("query_hr", 30, "context_1_3", "... 1-3 behaviours", 3),
+    ("query_hr", 30, "unseen_item", "... with unseen items", 3),
     ("cate_hr", 30, "all", "Cate HR@30", 3),
     ("cate_hr", 30, "novel", "... novel", 3),
+    ("cate_hr", 30, "unseen_query", "... unseen", 3),
+    ("cate_hr", 30, "without_context", "... no behaviours", 3),
     ("cate_hr", 30, "context_1_3", "... 1-3 behaviours", 3),
+    ("cate_hr", 30, "unseen_item", "... with unseen items", 3),
     ("sem_sim", 30, "all", "Sem. Sim.", 3),
     ("unique_cates", 30, "all", "Unique Cates", 1),
     ("list_length", 0, "all", "queries a list", 1),
     ("malformed", 0, "all", "malformed", 3),
     ("repeats", 0, "all", "repeats", 3),
-    ("click", 0, "all", "click", 3),
+    ("click_reward", 0, "all", "click reward", 3),
 )
 # Of which the differences between models are shown, by the same user-days.
-COMPARED = [c for c in COLUMNS if c[2] in ("all", "novel", "context_1_3")]
+COMPARED = [c for c in COLUMNS if c[2] in ("all", "novel", "unseen_item")]
 # Of rollouts for users never trained on, from the manifest.
 HELD_OUT = (
     ("query_reward", "reward of a query", 3),
@@ -165,9 +171,13 @@ def _jobs(home: Home, rows: dict[str, list[Row]], instances: int, lists: int) ->
     def evaluate() -> list[list[str]]:
         of = [part for name in judged for part in ("--model", trained(home, name).reference)]
         # By what rewarded them: the newest may have been gone on with on days that are judged.
-        rewarded = next(name for name in judged if name not in starts)
-        by = trained(home, rewarded).manifest["ctr_model"]
-        return [["aigq", "evaluate", *chosen, "--ctr", by, *of]]
+        rewarded = {
+            trained(home, name).manifest["ctr_model"]: name for name in judged if name not in starts
+        }
+        if len(rewarded) > 1:
+            by = ", ".join(f"{name} by {ctr}" for ctr, name in rewarded.items())
+            raise UserError(f"policies were rewarded by different CTR models: {by}")
+        return [["aigq", "evaluate", *chosen, "--ctr", *rewarded, *of]]
 
     return [*jobs, Job("study_evaluation", evaluate, [f"lists_{name}" for name in judged])]
 
@@ -211,24 +221,24 @@ def _of_one_recipe(row: Row, of: Sequence[models.Model]) -> Sequence[models.Mode
 
 
 def write_report(home: Home, rows: dict[str, list[Row]]) -> None:
-    """reports/grpo_study.md and .svg from lake.eval and the manifests. Raises :class:`UserError`
-    where a model is missing."""
-    text = []
+    """reports/grpo_study_VARIANT.md and .svg from lake.eval and the manifests. Raises
+    :class:`UserError` where a model is missing."""
+    home.reports.mkdir(exist_ok=True)
     for variant, of in rows.items():
         found = [
             (row.title, _of_one_recipe(row, [trained(home, name) for name in row.names]))
             for row in of
         ]
-        text += [f"## {variant.title()}", "", *_table(_judged(home, found)), ""]
+        text = [f"# {variant.title()}", "", *_table(_judged(home, found)), ""]
         text += ["Rollouts for users whose sessions no list model was trained on:", ""]
         text += [*_table(_held_out(found)), ""]
         text += ["Differences, the same user-days, 95% intervals:", ""]
         text += [*_table(_differences(home, found)), ""]
-    home.reports.mkdir(exist_ok=True)
-    (home.reports / "grpo_study.md").write_text("\n".join(text))
-    (home.reports / "grpo_study.svg").write_text(curves(home, rows))
-    click.echo("\n".join(text))
-    click.echo(f"wrote {home.reports / 'grpo_study.md'} and .svg")
+        path = home.reports / f"grpo_study_{variant}.md"
+        path.write_text("\n".join(text))
+        path.with_suffix(".svg").write_text(curves(home, variant, of))
+        click.echo("\n".join(text))
+        click.echo(f"wrote {path} and .svg")
 
 
 def _table(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -338,22 +348,18 @@ def _spread(values: Sequence[float | None], digits: int) -> str:
     return shown[0] if len(values) == 1 else f"{shown[0]} ({shown[1]} {shown[2]})"
 
 
-def curves(home: Home, rows: dict[str, list[Row]]) -> str:
+def curves(home: Home, variant: str, rows: list[Row]) -> str:
     """What rollouts were like batch by batch: mean and range of the seeds, as SVG."""
+    found = {
+        title: [_curve(trained(home, name).path) for name in row.names]
+        for title, row in (("IL-GRPO", rows[2]), ("GRPO", rows[1]))
+    }
     panels = []
-    for variant, of in rows.items():
-        of_title = {"IL-GRPO": of[2].names, "GRPO": of[1].names}
-        found = {
-            title: [_curve(trained(home, name).path) for name in names]
-            for title, names in of_title.items()
-        }
-        for key, label in CURVES:
-            series = [_series(title, [log[key] for log in logs]) for title, logs in found.items()]
-            batches = list(range(1, len(series[0].mean) + 1))
-            top = max(max(s.high) for s in series) * 1.1 or 1.0
-            panels.append(
-                Panel(f"{variant.title()}: {label}", "rollout batch", batches, series, top)
-            )
+    for key, label in CURVES:
+        series = [_series(title, [log[key] for log in logs]) for title, logs in found.items()]
+        batches = list(range(1, len(series[0].mean) + 1))
+        top = max(max(s.high) for s in series) * 1.1 or 1.0
+        panels.append(Panel(f"{variant.title()}: {label}", "rollout batch", batches, series, top))
     return svg(panels, _COLORS, "Rollouts while training, IL-GRPO and GRPO")
 
 

@@ -308,8 +308,10 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         if self.aux_loss_enabled:
             shares = self.current_gradient_accumulation_steps
             loss = loss + self.router_aux_loss_coef * aux_loss / shares
+            everywhere = self.accelerator.gather_for_metrics(aux_loss)
+            self._metrics["train"]["aux_loss"].append(everywhere.mean().item())
         if "old_per_token_logps" in inputs and is_first_update and not self.state.global_step:
-            ratio = found.ratio[mask.bool()].nanmean()
+            ratio = found.ratio[mask.bool()].mean()
             refuse_ratio(self.accelerator.gather(ratio).mean().item(), self.args.bf16)
         # Of several updates the first has ratios of 1 by construction.
         has_moved = not is_first_update or self.num_iterations == 1

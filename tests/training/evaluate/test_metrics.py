@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluate.metrics import CUTOFFS, NEAR, DrawnList, Lookups, measure, measure_drawn
+from training.evaluate.metrics import CUTOFFS, DrawnList, Lookups, measure, measure_drawn
 from training.evaluate.slices import INSTANCE_SLICES, QUERY_SLICES, Instance, TrueQuery
-from training.il_grpo.rewards import duplicate_share
+from training.il_grpo.rewards import NEAR_DUPLICATE, duplicate_share
 
 CATEGORY = {"red shoes": "shoes", "blue shoes": "shoes", "desk lamp": "lamps", "tv": "tvs"}
 VECTOR = {
@@ -111,26 +111,33 @@ def test_lists_as_drawn():
             DrawnList((), error="truncated"),
         )
     }
-    vectors = VECTOR | {"near red shoes": np.array([NEAR, (1 - NEAR**2) ** 0.5])}
-    clicks = {one.instance_id: dict(zip(vectors, [0.1, 0.9, 0.5, 0.2, 0.9, 0.6], strict=True))}
-    values = measure_drawn([one, two], drawn, vectors, clicks)
+    near = np.array([NEAR_DUPLICATE, (1 - NEAR_DUPLICATE**2) ** 0.5])
+    vectors = VECTOR | {"near red shoes": near}
+    clicks = {"red shoes": 0.1, "desk lamp": 0.2, "tv": 0.05, "near red shoes": 0.6}
+    values = measure_drawn([one, two], drawn, vectors, {one.instance_id: clicks})
     assert {key: of[0] for key, of in values.items()} == {
         ("list_length", 0, "all"): pytest.approx(4 / 3),
         ("malformed", 0, "all"): pytest.approx(1 / 3),
         ("malformed_truncated", 0, "all"): pytest.approx(1 / 3),
         # Of four written, one is there twice and one is near another; and none of one.
         ("repeats", 0, "all"): pytest.approx((2 / 4 + 0) / 2),
-        # tv .2, red shoes .1, near red shoes .6; desk lamp .5.
-        ("click", 0, "all"): pytest.approx((0.9 / 3 + 0.5) / 2),
+        # Four times .05, .1 and .6, which is more than 1, over four written; .2 alone; no query.
+        ("click_reward", 0, "all"): pytest.approx(((0.2 + 0.4 + 1) / 4 + 0.8 + 0) / 3),
     }
     assert all(np.isnan(of[1]) for of in values.values())
 
 
 def test_repeats_that_nobody_counted_are_not_measured():
-    """Lists that an older version of this software drew."""
-    one = instance("tv")
-    values = measure_drawn([one], {one.instance_id: (DrawnList(("tv",), None),)}, VECTOR)
-    assert set(values) == {("list_length", 0, "all"), ("malformed", 0, "all")}
+    """Of one list by an older version of this software; the other tells half of the story."""
+    one, two = instance("tv"), Instance("v:2026-01-01", "v", (TrueQuery("tv"),))
+    whole = DrawnList(("desk lamp",), 1)
+    drawn = {one.instance_id: (whole, DrawnList(("tv",), None)), two.instance_id: (whole,)}
+    clicks = {of: {"tv": 0.1, "desk lamp": 0.1} for of in drawn}
+    values = measure_drawn([one, two], drawn, VECTOR, clicks)
+    for metric, of_two in (("repeats", 0.5), ("click_reward", 0.2)):
+        assert np.isnan(values[metric, 0, "all"][0])
+        assert values[metric, 0, "all"][1] == pytest.approx(of_two)
+    assert not np.isnan(values["list_length", 0, "all"]).any()
 
 
 @given(st.lists(st.sampled_from([*sorted(VECTOR), "near tv"]), min_size=1))
@@ -141,7 +148,8 @@ def test_repeats_are_those_that_the_reward_counts(written):
     distinct = tuple(dict.fromkeys(written))
     drawn = {one.instance_id: (DrawnList(distinct, len(written) - len(distinct)),)}
     found = measure_drawn([one], drawn, vectors)["repeats", 0, "all"][0]
-    whole = duplicate_share(written, np.stack([vectors[q] for q in written]), near=NEAR)
+    vectors_of = np.stack([vectors[q] for q in written])
+    whole = duplicate_share(written, vectors_of, near=NEAR_DUPLICATE)
     assert found == pytest.approx(whole)
 
 

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from aigq import ctr, models
 from aigq.cli import main
@@ -137,25 +143,31 @@ SETTINGS = {"prompts": 2, "rollouts": 4, "steps": 2, "learning_rate": 1e-3, "war
 
 @pytest.fixture
 def make_trainer(tokenizer, ids_of, make_task, make_scorer, tmp_path):
-    """``make_trainer(updates=2, ...)``: settings over SETTINGS."""
+    """``make_trainer(updates=2, ...)``: settings over SETTINGS. ``experts``: how many a layer has,
+    each token taking one; 0 for a dense model."""
     works = count()
 
-    def make(kind=Rehearsed, texts=TEXTS, triggers=None, bf16=False, **settings):
+    def make(kind=Rehearsed, texts=TEXTS, triggers=None, bf16=False, experts=0, **settings):
         how = GrpoSettings(**{**SETTINGS, **settings})
         path = tmp_path / "model"
         torch.manual_seed(0)
-        config = Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            head_dim=8,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-        Qwen3ForCausalLM(config).save_pretrained(path)
-        model = Qwen3ForCausalLM.from_pretrained(path)
+        shape = {
+            "vocab_size": len(tokenizer),
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "eos_token_id": tokenizer.eos_token_id,
+        }
+        if experts:
+            shape |= {"num_experts": experts, "num_experts_per_tok": 1, "moe_intermediate_size": 32}
+            new = Qwen3MoeForCausalLM(Qwen3MoeConfig(**shape, router_aux_loss_coef=0.5))
+        else:
+            new = Qwen3ForCausalLM(Qwen3Config(**shape))
+        new.save_pretrained(path)
+        model = AutoModelForCausalLM.from_pretrained(path)
         tasks = [
             make_task("red shoes", "blue lamp", triggers=triggers, prompt="a|b|c\n<hints>"),
             make_task("gift card", triggers=triggers, prompt="d|e|f\n1|red shoes\n<hints>"),

@@ -56,6 +56,12 @@ def test_each_rule_alone_keeps_a_candidate_back(given, says):
     assert objection.startswith(says)
 
 
+def test_only_user_days_of_what_is_judged_count():
+    """Malformed lists are counted on every user-day, query hits on those with a true query."""
+    given = figures() | {QUERY: Compared(0, -0.01, 0.01, 150)}
+    assert objections(given, RULE) == ["too few: 150 user-days, at least 200 are wanted"]
+
+
 def test_no_figures_are_no_pass():
     assert [text.split(":")[0] for text in objections({}, RULE)] == ["too few", "no number"]
 

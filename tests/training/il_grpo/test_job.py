@@ -66,6 +66,12 @@ def test_a_policy_is_published_with_its_origin(home):
     count = metrics["samples_read"] - metrics["before"]["prompts"]
     assert [(step, kept) for step, _, kept in judged] == [(0, True), (2, True)]
     assert all(number >= count - 6 for _, number, _ in judged)
+    stored = rows(home, "SELECT DISTINCT variant, model_version, rollouts FROM"
+                        " lake.eval.prompt_rewards")  # fmt: skip
+    assert stored == [("direct", base.reference, 1)]
+    of_sessions = rows(home, "SELECT count(*) FROM lake.eval.prompt_rewards SEMI JOIN"
+                             " lake.samples.samples_direct USING (session_id)")  # fmt: skip
+    assert of_sessions[0][0] == sum(number for _, number, _ in judged)
     assert not list((home.models / ".work").iterdir())
 
 

@@ -24,6 +24,31 @@ def test_figures_by_hand(make_trainer):
     assert measure(trainer, []) == {}
 
 
+def test_figures_of_each_term_by_hand(make_trainer):
+    """ "red shoes" is clicked with .2, all else with .1, and the reward is four times that."""
+    texts = [("red shoes\nblue lamp", "red shoes\nred shoes"), ("gift card", "lamp\ngift card")]
+    trainer = make_trainer(
+        texts=texts, rollouts=2, weight_ctr=0.5, weight_rouge=0.25, weight_length=1
+    )
+    found = measure(trainer, trainer.tasks)
+    # .8 .4; .8, and 0 for what was said; .4; .4 .4.
+    assert found["ctr_per_query"] == pytest.approx((0.8 + 0.4 + 0.8 + 0 + 0.4 + 0.4 + 0.4) / 7)
+    # With "red shoes", "blue lamp": 1 1; 1 0. With "gift card": 1; 0, and nothing to be like.
+    assert found["rouge_per_query"] == pytest.approx(4 / 7)
+    assert found["ctr"] == pytest.approx(0.5 * 3.2 / 4)
+    assert found["rouge"] == pytest.approx(0.25 * 4 / 4)
+    assert found["length"] == pytest.approx(7 / 4)
+    assert found["query_reward"] == pytest.approx((0.5 * 3.2 + 0.25 * 4 + 7) / 7)
+    # Both slots, one of two filled by distinct queries, one, more than one.
+    assert found["format"] == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    assert found["duplicates"] == pytest.approx(-0.5 / 4)
+    assert found["triggers"] == 0
+    of_terms = ("ctr", "rouge", "length", "format", "duplicates", "triggers")
+    assert found["reward"] == pytest.approx(sum(found[name] for name in of_terms))
+    assert found["queries"] == pytest.approx(7 / 4)
+    assert found["distinct_share"] == pytest.approx((2 + 2) / 7)
+
+
 def test_longer_lists_alone_raise_the_list_s_reward_and_no_slot_s(make_trainer):
     short, long = "red shoes\nblue lamp", "red shoes\nblue lamp\ngift\ncard"
     found = []

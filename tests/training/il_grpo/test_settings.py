@@ -1,6 +1,7 @@
 import pytest
 
 from aigq.settings import UserError
+from training.il_grpo.running import arguments
 from training.il_grpo.settings import GrpoSettings
 
 
@@ -20,6 +21,24 @@ def test_what_is_given_beside_the_algorithm_is_taken():
     )
     assert grpo.entropy_weight == 0.01
     assert grpo.bounds.wide == (0.2, 0.4)
+
+
+def test_rollouts_are_drawn_as_in_the_paper():
+    how = GrpoSettings()
+    assert (how.rollouts, how.temperature, how.top_k) == (8, 1.0, 100)
+
+
+@pytest.mark.torch
+def test_a_server_is_asked_where_it_is_and_an_engine_of_its_own_is_bounded(tmp_path):
+    how = GrpoSettings(engine="vllm_server", server="http://gpu:8000", vllm_memory=0.2)
+    asked = arguments(how, tmp_path, max_new_tokens=8, bf16=False)
+    assert (asked.use_vllm, asked.vllm_mode) == (True, "server")
+    assert asked.vllm_server_base_url == "http://gpu:8000"
+    how = GrpoSettings(engine="vllm_colocate", vllm_memory=0.2)
+    own = arguments(how, tmp_path, max_new_tokens=8, bf16=False)
+    assert (own.vllm_mode, own.vllm_gpu_memory_utilization) == ("colocate", 0.2)
+    assert own.vllm_server_base_url is None
+    assert not arguments(GrpoSettings(), tmp_path, max_new_tokens=8, bf16=False).use_vllm
 
 
 def test_names():

@@ -31,6 +31,21 @@ def _commands(home: Home, rows) -> list[list[str]]:
     return [c for of in found for c in (of() if callable(of) else of)]
 
 
+def test_policies_of_different_rewards_are_not_compared(tmp_path, commands, monkeypatch):
+    rows = {"direct": study.table_rows("direct", [1], False)}
+    found = study.trained
+
+    def trained(home, name):
+        model = found(home, name)
+        ctr = "ctr@8" if name == "direct_grpo" else "ctr@7"
+        (model.path / "manifest.json").write_text(json.dumps({"ctr_model": ctr}))
+        return model
+
+    monkeypatch.setattr(study, "trained", trained)
+    with pytest.raises(UserError, match="direct_grpo by ctr@8, direct_il_grpo by ctr@7"):
+        commands(Home(tmp_path), rows)
+
+
 def _training(commands: list[list[str]]) -> list[list[str]]:
     return [c for c in commands if c[1] == "train"]
 
@@ -145,7 +160,7 @@ def studied(make_home, insert_raw, tmp_path) -> tuple[Home, dict[str, list[study
 def test_report_has_means_ranges_and_differences(studied, capsys):
     home, rows = studied
     study.write_report(home, rows)
-    text = (home.reports / "grpo_study.md").read_text()
+    text = (home.reports / "grpo_study_direct.md").read_text()
     assert text in capsys.readouterr().out
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
     judged, held_out, differences = (
@@ -168,7 +183,11 @@ def test_report_has_means_ranges_and_differences(studied, capsys):
     assert "| +0.020 [0.015 0.025]* |" in lines["IL-GRPO - GRPO (seed 2)"]
     assert "| +0.050 [0.045 0.055]* |" in lines["no filter - IL-GRPO"]
     assert len(differences) == 2 + 2 * 3 + 4
-    root = ET.fromstring((home.reports / "grpo_study.svg").read_text())
+    titles = [[cell.strip() for cell in part[0].split("|")] for part in (judged, differences)]
+    for wanted in ("Query HR@30", "repeats", "click reward", "malformed", "... with unseen items"):
+        assert wanted in titles[0] and wanted in titles[1]
+    assert "... no behaviours" in titles[0]
+    root = ET.fromstring((home.reports / "grpo_study_direct.svg").read_text())
     assert len([g for g in root if g.tag.endswith("g")]) == len(study.CURVES)
 
 

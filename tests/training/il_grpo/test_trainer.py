@@ -2,6 +2,7 @@
 the loss is TRL's wherever the two should agree."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from trl import GRPOTrainer
 from aigq.settings import UserError
 from training.il_grpo.advantages import group_advantages, token_advantages
 from training.il_grpo.loss import token_loss
+from training.il_grpo.running import run_trainer
 from training.il_grpo.trainer import ListGrpoTrainer
 
 pytestmark = pytest.mark.torch
@@ -74,9 +76,11 @@ def test_advantages_are_clipped(make_trainer):
 
 
 @pytest.mark.parametrize("loss", ["dapo", "grpo"])
-@pytest.mark.parametrize(("accumulation", "kl_weight"), [(1, 0.0), (2, 0.0), (1, 0.3)])
+@pytest.mark.parametrize(
+    ("accumulation", "kl_weight", "experts"), [(1, 0.0, 0), (2, 0.0, 0), (1, 0.3, 0), (2, 0.0, 2)]
+)
 def test_with_one_pair_of_bounds_loss_and_gradients_are_those_of_trl(
-    make_trainer, loss, accumulation, kl_weight
+    make_trainer, loss, accumulation, kl_weight, experts
 ):
     """The whole way from rollouts to gradients: only the class that computes the loss differs. Old
     log-probs lie off the policy's, so that bounds bind, and so do the reference's."""
@@ -86,6 +90,7 @@ def test_with_one_pair_of_bounds_loss_and_gradients_are_those_of_trl(
         updates=2,
         accumulation_steps=accumulation,
         kl_weight=kl_weight,
+        experts=experts,
     )
     trainer.epsilon_low = trainer.epsilon_high = 0.2
     trainer.args.use_bias_correction_kl = False
@@ -105,6 +110,8 @@ def test_with_one_pair_of_bounds_loss_and_gradients_are_those_of_trl(
     (ours, our_grads), (theirs, their_grads) = found
     torch.testing.assert_close(ours, theirs)
     assert ours.abs() > 1e-4
+    logged = trainer._metrics["train"]["aux_loss"]
+    assert logged == ([logged[0]] * 2 if experts else []), "of experts that share the work unevenly"
     for name, grad in our_grads.items():
         torch.testing.assert_close(grad, their_grads[name], msg=lambda m, n=name: f"{n}: {m}")
 
@@ -198,6 +205,15 @@ def test_log_probs_and_entropies_are_those_of_trl(make_trainer):
     )
     for one, other in zip(ours[:2], theirs[:2], strict=True):
         torch.testing.assert_close(one * mask, other * mask, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_kept_is_forgotten_where_a_run_may_go_on(make_trainer, monkeypatch):
+    """At the start and with every checkpoint, so that a resumed run has as little as another."""
+    trainer = make_trainer(checkpoint_steps=1)
+    steps = []
+    monkeypatch.setattr(trainer.scorer, "forget", lambda: steps.append(trainer.state.global_step))
+    run_trainer(trainer, Path(trainer.args.output_dir))
+    assert steps == [0, 1, 2]
 
 
 def test_accumulation_changes_nothing(make_trainer):
