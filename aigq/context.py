@@ -174,7 +174,8 @@ def fit_prompts(
     for position in over:
         if position not in best:
             raise UserError(
-                f"a prompt without behaviours has more than {max_tokens} tokens: raise the budget"
+                f"a prompt without behaviours has more than {max_tokens} tokens: raise"
+                " max_prompt_tokens of the model's training"
             )
         fitted[position] = best[position]
     return fitted

@@ -19,7 +19,7 @@ from aigq.context import ACTIONS, PROFILE_FIELDS
 
 _MOST_WORDS = 9
 # Days ago and places from the newest behaviour, by bucket: [0, 1), [1, 2), ... [61, inf).
-_EDGES = (1, 2, 3, 4, 5, 7, 10, 14, 21, 31, 61)
+EDGES = (1, 2, 3, 4, 5, 7, 10, 14, 21, 31, 61)
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ class CtrNetwork(nn.Module):
             nn.Embedding(1 + len(values), width) for values in config.profile_values
         )
         self.action = nn.Embedding(len(ACTIONS), width)
-        self.age = nn.Embedding(len(_EDGES) + 1, width)
+        self.age = nn.Embedding(len(EDGES) + 1, width)
         self.action_bias = nn.Embedding(len(ACTIONS), heads)
-        self.age_bias = nn.Embedding(len(_EDGES) + 1, heads)
-        self.place_bias = nn.Embedding(len(_EDGES) + 1, heads)
+        self.age_bias = nn.Embedding(len(EDGES) + 1, heads)
+        self.place_bias = nn.Embedding(len(EDGES) + 1, heads)
         self.ask = nn.Linear(width, width)
         self.answer = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
@@ -121,7 +121,7 @@ class CtrNetwork(nn.Module):
             nn.Linear(config.hidden, 1),
         )
         self.position = nn.Embedding(config.max_position + 1, 1)
-        self.register_buffer("edges", torch.tensor(_EDGES), persistent=False)
+        self.register_buffer("edges", torch.tensor(EDGES), persistent=False)
         self._start()
 
     def _start(self) -> None:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from aigq import models
 from aigq.context import ACTIONS, PROFILE_FIELDS, Context
+from aigq.ctr_network import EDGES
 from aigq.hashing import hash_texts
 from aigq.settings import UserError
 
@@ -31,8 +32,6 @@ _CONFIG, _WEIGHTS, _QUERIES, _INDEX = (
     "queries.json",
     "ann.faiss",
 )
-# Days ago, and places from the newest behaviour, by bucket: [0, 1), [1, 2), ... [61, inf).
-_EDGES = (1, 2, 3, 4, 5, 7, 10, 14, 21, 31, 61)
 _CHUNK = 1024
 # HNSW: links of a node, and how widely the graph is searched when built and when asked.
 _LINKS, _BUILD_WIDTH, _SEARCH_WIDTH = 32, 200, 256
@@ -83,8 +82,8 @@ class EbrNetwork(nn.Module):
         self.features = nn.EmbeddingBag(config.buckets, width, mode="mean")
         self.read = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
         self.action = nn.Embedding(len(ACTIONS), width)
-        self.age = nn.Embedding(len(_EDGES) + 1, width)
-        self.place = nn.Embedding(len(_EDGES) + 1, width)
+        self.age = nn.Embedding(len(EDGES) + 1, width)
+        self.place = nn.Embedding(len(EDGES) + 1, width)
         # Attention of learned questions over the behaviours: one pooled value per head.
         self.question = nn.Parameter(torch.randn(config.heads, width) * width**-0.5)
         self.key = nn.Linear(width, width)
@@ -97,7 +96,7 @@ class EbrNetwork(nn.Module):
         self.query = nn.Linear(width, width)
         self.popularity = nn.Linear(width, 1)
         self.scale = nn.Parameter(torch.tensor(2.0))
-        self.register_buffer("edges", torch.tensor(_EDGES), persistent=False)
+        self.register_buffer("edges", torch.tensor(EDGES), persistent=False)
         nn.init.normal_(self.features.weight, std=0.5)
         for embedding in (self.action, self.age, self.place):
             nn.init.normal_(embedding.weight, std=0.2)

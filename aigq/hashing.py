@@ -1,17 +1,18 @@
 """Text as hashed features, for networks that must read any text, seen in training or not."""
 
-import re
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import regex
 
 from aigq.text import normalize_query
 
 # Scripts written without blanks between words: every character is a word as well.
-_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-_WORD = re.compile(r"\w+")
+_UNSPACED = regex.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+# What carries marks (vowels of Indic scripts) or is joined by them stays one word.
+_WORD = regex.compile(r"[\p{L}\p{N}_][\p{L}\p{N}\p{M}_\u200c\u200d]*")
 
 
 def words(text: str) -> list[str]:

@@ -4,6 +4,12 @@ what text must be to stand on a line of its own."""
 import unicodedata
 
 import pyarrow as pa
+import regex
+
+# One character is a word where words are written without blanks between. (The mark of a long vowel,
+# U+30FC, is of no script.)
+_ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\u30fc]"
+_TOKEN = regex.compile(rf"{_ALONE}\p{{M}}*|(?:(?!{_ALONE})[\p{{L}}\p{{N}}][\p{{M}}\u200c\u200d]*)+")
 
 
 def normalize_query(text: str | None) -> str | None:
@@ -20,6 +26,15 @@ def normalize_query(text: str | None) -> str | None:
 def normalize_query_arrow(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """``normalize_query`` over a column of strings: the body of the SQL function of that name."""
     return pa.chunked_array([pa.array(map(normalize_query, column.to_pylist()), pa.string())])
+
+
+def word_tokens(text: str) -> list[str]:
+    """One token per Han, kana or Thai character with its marks, else per run of letters and digits
+    with theirs, lower case.
+
+    Of ASCII text the tokens of the package ``rouge_score``, without stemming.
+    """
+    return _TOKEN.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 def flat(text: str) -> str:

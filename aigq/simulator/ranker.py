@@ -74,11 +74,12 @@ def rank(
 def _related(rng, shop: ShopHistory, affinity: np.ndarray) -> np.ndarray:
     """(n, 8): popular queries of the user's two strongest leaves, and of the leaf that other users
     search after the strongest."""
-    strongest = np.argpartition(-affinity, 1, axis=1)[:, :2]
-    strength = np.take_along_axis(affinity, strongest, axis=1)
-    order = np.argsort(-strength, axis=1, kind="stable")
-    strongest = np.take_along_axis(strongest, order, axis=1)
-    seen = np.take_along_axis(strength, order, axis=1) > 0
+    # Of equals the first: which one a partition finds differs from processor to processor.
+    first = affinity.argmax(axis=1)
+    others = affinity.copy()
+    np.put_along_axis(others, first[:, None], -1, axis=1)
+    strongest = np.stack([first, others.argmax(axis=1)], axis=1)
+    seen = np.take_along_axis(affinity, strongest, axis=1) > 0
     follower = shop.next_leaf[strongest[:, 0]]
     parts = []
     for leaf, known, count in (

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from aigq.settings import UserError
 from inference.engines import Completion, Decoder, EngineUnavailable, Request, Sampling
 
 WORKER = "inference.engines.vllm_worker"
@@ -69,7 +70,7 @@ class VllmEngine:
     ) -> list[Completion]:
         """``schemas``: a JSON schema per request, which its completion is made to follow.
 
-        Raises ``RuntimeError`` with the cause where vLLM ends meanwhile.
+        Raises :class:`UserError` with the cause where vLLM ends meanwhile.
         """
         common = {"max_tokens": sampling.max_tokens, "stop_token_ids": [self._decode.eos]}
         drawn = {"temperature": sampling.temperature, "top_k": sampling.top_k}
@@ -79,7 +80,11 @@ class VllmEngine:
         ]
         for p, schema in zip(parameters, schemas or [], strict=bool(schemas)):
             p["json_schema"] = schema
-        return [self._decode(ids) for ids in self._ask(([r.prompt for r in requests], parameters))]
+        try:
+            answers = self._ask(([r.prompt for r in requests], parameters))
+        except _WorkerEnded as end:
+            raise UserError(f"vLLM ended while it generated: {end}") from None
+        return [self._decode(ids) for ids in answers]
 
     def close(self) -> None:
         self._end_worker()

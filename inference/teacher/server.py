@@ -98,7 +98,9 @@ class ServerBackend:
                 model=self.name,
                 messages=[
                     {"role": "system", "content": question.instruction},
-                    {"role": "user", "content": question.content},
+                    # What the shop's text spells must not end the user's turn: servers read special
+                    # tokens (<|im_end|>) wherever they stand.
+                    {"role": "user", "content": question.content.replace("<|", "< |")},
                 ],
                 response_format=form,
                 max_completion_tokens=_MAX_ANSWER,

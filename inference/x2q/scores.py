@@ -61,7 +61,7 @@ def generate_scores(run: jobs.Run, ctr: models.Model | None) -> None:
         pairs, nameless = _read_pairs(con, ctr.version if ctr else None)
         (missing,) = con.execute("SELECT count(*) FROM missing").fetchone()
         scorer = _load(run.home, ctr) if ctr and missing else None
-        vectors = _Vectors()
+        vectors = _Vectors(run.home)
         written = embedded = 0
         with tqdm(total=pairs, initial=pairs - missing, unit=" pairs", desc="x2q scores") as bar:
             for rows in _chunks(con):
@@ -138,7 +138,8 @@ def trigger_context(trigger: str, text: str) -> Context:
 class _Vectors:
     """Embeddings of texts, kept while there is room: the same few come again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Home | None = None) -> None:
+        self._home = home
         self._kept: dict[str, np.ndarray] = {}
 
     def add(self, texts: set[str]) -> None:
@@ -146,7 +147,7 @@ class _Vectors:
         if len(self._kept) + len(texts) > _VECTORS_KEPT:
             self._kept = {text: self._kept[text] for text in texts & self._kept.keys()}
         missing = sorted(texts - self._kept.keys())
-        self._kept.update(zip(missing, embeddings.embed(missing), strict=True))
+        self._kept.update(zip(missing, embeddings.embed(missing, home=self._home), strict=True))
 
     def __getitem__(self, text: str) -> np.ndarray:
         return self._kept[text]

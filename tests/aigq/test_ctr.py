@@ -150,6 +150,15 @@ def test_shapes_by_hand():
     """Words up to nine; ten more where one comes again. Published tables depend on it."""
     texts = ["", "tent", "Dome tent, green", "tent TENT", "a b c d e f g h i j k", "a " * 12]
     assert [text_shape(text) for text in texts] == [0, 1, 3, 12, 9, 19]
+    # Vowels that are marks, and joiners, part no words.
+    marked = ["पानी की बोतल", "पानी पूरी", "தமிழ் நூல்", "می\u200cخواهم كِتاب", "cafe\u0301 noir"]
+    assert [text_shape(text) for text in marked] == [3, 2, 2, 2, 2]
+
+
+def test_a_word_with_marks_is_one_feature():
+    whole = text_features("पानी", 1 << 30)
+    assert set(text_features("पानी पूरी", 1 << 30)) >= set(whole[1:]), "its word and its trigrams"
+    assert len(whole) == 1 + 1 + 4
 
 
 def test_what_is_kept_is_bounded(network, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigq.text import normalize_query
+from aigq.text import normalize_query, word_tokens
 from aigq.warehouse import register_functions
 
 CASES = {
@@ -79,3 +79,23 @@ def test_nothing_with_a_letter_or_digit_normalises_to_nothing(con):
         [blanks],
     ).fetchone()
     assert found == (0,)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("连衣裙 夏季 2026", ["连", "衣", "裙", "夏", "季", "2026"]),
+        ("コーヒー豆", ["コ", "ー", "ヒ", "ー", "豆"]),
+        ("ソニーwh1000", ["ソ", "ニ", "ー", "wh1000"]),
+        ("ｿﾆｰ tv", ["ソ", "ニ", "ー", "tv"]),
+        ("ชุดเดรส", ["ชุ", "ด", "เ", "ด", "ร", "ส"]),
+        ("Красные КРОССОВКИ", ["красные", "кроссовки"]),
+        ("हिन्दी किताब", ["हिन्दी", "किताब"]),
+        ("caf\u00e9 cafe\u0301", ["caf\u00e9", "caf\u00e9"]),
+        ("iPhone手机壳", ["iphone", "手", "机", "壳"]),
+        ("ＬＥＤ\u3000lamp", ["led", "lamp"]),
+        ("!?  🙂", []),
+    ],
+)
+def test_tokens_of_any_script(text, tokens):
+    assert word_tokens(text) == tokens

@@ -27,6 +27,7 @@ from transformers import TrainerCallback
 
 from aigq.settings import PROJECT_ROOT, recipe_path
 from training.parts import MASKED, PAD_TO, Example
+from training.precision import attention_on_cpu
 
 CONTESTANTS = ("ours", "plain")
 _VOCABULARY = 4096
@@ -214,8 +215,8 @@ def predicted_bytes(config, settings, examples, plan, bf16) -> int:
             first = min(examples[i].target_start for i in batch) // PAD_TO * PAD_TO
             batches.append(Batch(len(batch), width, width - first))
     largest = max(batches, key=lambda b: b.rows * b.width)
-    on_gpu = torch.cuda.is_available()
-    return predict(config, settings, largest, bf16=bf16, fused_attention=on_gpu).total
+    fused = torch.cuda.is_available() or attention_on_cpu(bf16=bf16) == "sdpa"
+    return predict(config, settings, largest, bf16=bf16, fused_attention=fused).total
 
 
 def reset_peak() -> int:

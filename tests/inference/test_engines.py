@@ -175,7 +175,9 @@ def test_half_an_answer_is_the_workers_end(tiny_checkpoint, tokenizer, prompts, 
     half = "out.write(pickle.dumps([[7] * 900])[:300]); out.flush(); os.close(1); "
     fake_vllm(READY + half + then + "os._exit(9)")
     engine = engines.open_engine("vllm", tiny_checkpoint, tokenizer, max_length=160)
-    with pytest.raises(RuntimeError, match="its process ended with code 9"):
+    with pytest.raises(
+        UserError, match="vLLM ended while it generated: its process ended with code 9"
+    ):
         engine.generate([Request(prompts[0])], SAMPLING)
     engine.close()
 

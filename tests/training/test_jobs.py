@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -242,6 +243,14 @@ def test_two_processes_train_as_one(home, based_shop, tmp_path):
     assert runs == 1
 
 
+@pytest.mark.parametrize("job", ["base", "item_text", "ebr"])
+def test_a_job_of_one_process_says_so(home, monkeypatch, job):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = aigq("train", job)
+    assert result.exit_code == 1
+    assert f"aigq train {job} runs in one process" in result.output
+
+
 def test_a_dry_run_touches_nothing(home):
     before = sorted(path for path in home.root.rglob("*"))
     result = aigq("train", "sft", "--recipe", "qwen3-0.6b", "--dry-run", "--processes", "2")
@@ -252,6 +261,10 @@ def test_a_dry_run_touches_nothing(home):
     result = aigq("train", "sft", "--recipe", "qwen3-30b-a3b", "--dry-run", "--processes", "8")
     # LoRA reaches attention, router and experts.
     assert "31,030,515,712, of which 498,393,088 trained (1.61%)" in result.output
+    # In bf16 30.5 billion weights are 57 GiB; the recipe says that 80 GB are enough.
+    gib = {name: float(re.search(rf"{name} +([\d.]+) GiB", result.output)[1])
+           for name in ("weights", "in all, per GPU")}  # fmt: skip
+    assert 57 < gib["weights"] < 61 and gib["in all, per GPU"] < 80e9 / 2**30
     assert aigq(*SFT, "--dry-run").exit_code == 0  # of the base model that is here
     result = aigq("train", "sft", "--base-model", "some/thing", "--dry-run")
     assert result.exit_code == 1

@@ -1,11 +1,13 @@
 """Memory predicted on the meta device, against the real thing at small scale."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from aigq.settings import PROJECT_ROOT
+from training.checkpoint import lora_config
 from training.memory import Batch, predict
 from training.settings import TrainSettings
 
@@ -32,12 +34,12 @@ def small_config(layers=5, **changes):
     )
 
 
-def kept_in_reality(config, checkpointing: bool) -> int:
+def kept_in_reality(config, checkpointing: bool, dtype=torch.float32) -> int:
     """Bytes that autograd keeps of a forward pass, on the CPU, with the model whole."""
     from transformers import Qwen3ForCausalLM
 
     torch.manual_seed(0)
-    model = Qwen3ForCausalLM._from_config(config, attn_implementation="eager").train()
+    model = Qwen3ForCausalLM._from_config(config, attn_implementation="eager", dtype=dtype).train()
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
@@ -54,17 +56,52 @@ def kept_in_reality(config, checkpointing: bool) -> int:
         where = torch.arange(BATCH.width - BATCH.predicted, BATCH.width)
         logits = model(ids, use_cache=False, logits_to_keep=where).logits
         torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), torch.zeros(BATCH.rows * BATCH.predicted, dtype=torch.long)
+            logits.float().flatten(0, 1),
+            torch.zeros(BATCH.rows * BATCH.predicted, dtype=torch.long),
         )
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def test_activations_of_the_whole_model_are_those_of_its_layers():
+@pytest.mark.parametrize(
+    ("dtype", "bytes_of_gradients"), [(torch.float32, 4), (torch.bfloat16, 4 + 2)]
+)
+def test_activations_of_the_whole_model_are_those_of_its_layers(dtype, bytes_of_gradients):
     config = small_config()
-    memory = predict(config, TrainSettings(), BATCH, bf16=False, fused_attention=False)
-    gradient_of_logits = 4 * BATCH.rows * BATCH.predicted * 300
-    real = kept_in_reality(config, checkpointing=False) + gradient_of_logits
+    bf16 = dtype == torch.bfloat16
+    memory = predict(config, TrainSettings(), BATCH, bf16=bf16, fused_attention=False)
+    of_logits = bytes_of_gradients * BATCH.rows * BATCH.predicted * 300
+    real = kept_in_reality(config, checkpointing=False, dtype=dtype) + of_logits
     assert memory.activations == pytest.approx(real, rel=0.02)
+
+
+def test_a_fused_kernel_keeps_no_attention_weights():
+    eager, fused = (
+        predict(small_config(), TrainSettings(), BATCH, bf16=False, fused_attention=kernel)
+        for kernel in (False, True)
+    )
+    layers, heads = 5, 2
+    matrices = layers * BATCH.rows * heads * BATCH.width**2
+    assert eager.activations - fused.activations == 4 * matrices
+
+
+def test_adapters_on_weights_of_half_precision():
+    from peft import get_peft_model
+    from transformers import Qwen3ForCausalLM
+
+    config = small_config()
+    model = Qwen3ForCausalLM(config).bfloat16()
+    count = model.num_parameters()
+    lora = lora_config(SimpleNamespace(lora_rank=2, lora_alpha=4), model, [0, 1])
+    settings = {"bf16": True, "fused_attention": True, "lora": lora, "weights_dtype": "bfloat16"}
+    memory = predict(config, TrainSettings(), BATCH, **settings)
+    trained = [p for p in get_peft_model(model, lora).parameters() if p.requires_grad]
+    assert {p.dtype for p in trained} == {torch.float32}
+    adapters = sum(p.numel() for p in trained)
+    assert 0 < adapters < count / 4
+    assert (memory.parameters, memory.trainable) == (count + adapters, adapters)
+    # Autocast copies the adapters as well: 4 bytes and 2.
+    assert memory.weights == 2 * count + (4 + 2) * adapters
+    assert memory.gradients == 4 * adapters and memory.optimizer == 8 * adapters
 
 
 def test_checkpointing_keeps_the_inputs_of_layers():

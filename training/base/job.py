@@ -15,7 +15,6 @@ from typing import Any
 from pydantic import Field
 
 from aigq import jobs
-from training import distributed
 from training.command import train_command
 from training.settings import MODEL_NAME, TrainSettings
 
@@ -89,7 +88,7 @@ def train_base(run: jobs.Run, settings: BaseSettings, *, recipe: str) -> None:
                 model,
                 tokenizer,
                 held,
-                batch_tokens=settings.share_of_step(distributed.world_size()),
+                batch_tokens=settings.share_of_step(1),
                 bf16=work.bf16,
             )
         metrics["labels_unlistable"] = unlistable_labels(shop)

@@ -8,36 +8,21 @@ weights are the recipe's.
 """
 
 import math
-import unicodedata
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-import regex
 
-from aigq.text import flat
+from aigq.text import flat, word_tokens
 
 # What the recipes take for alpha and c of eq. 14, and the cosine of queries that say the same.
 CTR_SCALE = 4.0
 CTR_CAP = 1.0
 NEAR_DUPLICATE = 0.95
 
-# One character is a word where words are written without blanks between. (The mark of a long vowel,
-# U+30FC, is of no script.)
-_ALONE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\u30fc]"
-_TOKEN = regex.compile(rf"{_ALONE}\p{{M}}*|(?:(?!{_ALONE})[\p{{L}}\p{{N}}][\p{{M}}\u200c\u200d]*)+")
-
-
-def rouge_tokens(text: str) -> list[str]:
-    """One token per Han, kana or Thai character with its marks, else per run of letters and digits.
-
-    Of ASCII text the tokens of the package ``rouge_score``, without stemming.
-    """
-    return _TOKEN.findall(unicodedata.normalize("NFKC", text).lower())
-
 
 def rouge_l(candidate: str, reference: str) -> float:
     """ROUGE-L as F1, from 0 to 1: the longest common subsequence of tokens. 0 without tokens."""
-    return sequence_rouge_l(rouge_tokens(candidate), rouge_tokens(reference))
+    return sequence_rouge_l(word_tokens(candidate), word_tokens(reference))
 
 
 def sequence_rouge_l(candidate: Sequence[Hashable], reference: Sequence[Hashable]) -> float:
@@ -86,7 +71,7 @@ def format_reward(fields: Sequence[str], queries: int, wanted: int) -> float:
     What does not parse has 0. Without the second factor a policy learns to write less: shorter
     answers parse more often and repeat less, and a slot that is absent has no reward to lose.
     """
-    as_specified = [field == flat(field) and bool(_TOKEN.search(field)) for field in fields]
+    as_specified = [field == flat(field) and bool(word_tokens(field)) for field in fields]
     return sum(as_specified) / max(1, len(fields)) * min(1.0, queries / wanted)
 
 

@@ -167,9 +167,10 @@ def make_samples(rows: Sequence[dict], tokenizer: Any, settings: SftSettings) ->
 
     A ``day_start_share`` of the contexts loses its behaviours of the same day: lists are also made
     at the start of a day (test user-days are), when there are none. Users are held out whole, by
-    their hash, so the held-out loss is of people never trained on. A target over its budget would
-    be cut in the middle of a query: its sample is dropped and counted, too many are an error. A
-    label that no list can hold is left out and counted, as is a sample left without labels.
+    their hash, so the held-out loss is of people that this stage does not train on. A target over
+    its budget would be cut in the middle of a query: its sample is dropped and counted, too many
+    are an error. A label that no list can hold is left out and counted, as is a sample left without
+    labels.
     """
     counts: Counter[str] = Counter(samples_read=len(rows))
     rows = [_listable(row, counts) for row in rows]

@@ -1,26 +1,19 @@
 """How well descriptions of items never trained on match the queries that led to them."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from aigq import embeddings
+from aigq.text import word_tokens
 
 _RESAMPLES = 1000
-# Han, kana and Thai are written without spaces: a character is a word.
-_WORDS = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|[^\W_]+")
-
-
-def words(text: str) -> set[str]:
-    """The distinct words of ``text``, lower case, without punctuation."""
-    return set(_WORDS.findall(text.lower()))
 
 
 def token_overlap(text: str, query: str) -> tuple[float, float, float]:
     """Precision, recall and F1 of the distinct words of ``text`` against those of ``query``."""
-    said, wanted = words(text), words(query)
+    said, wanted = set(word_tokens(text)), set(word_tokens(query))
     common = len(said & wanted)
     if not common:
         return 0.0, 0.0, 0.0
@@ -42,7 +35,7 @@ def match(texts: Sequence[str], items: Sequence[dict]) -> dict[str, np.ndarray]:
         overlaps = [token_overlap(text, query) for query in item["queries"]]
         cosines = [float(vectors[text] @ vectors[query]) for query in item["queries"]]
         per_query = np.column_stack([overlaps, cosines])
-        rows.append([*(weights @ per_query / weights.sum()), len(words(text))])
+        rows.append([*(weights @ per_query / weights.sum()), len(set(word_tokens(text)))])
     names = ("precision", "recall", "f1", "cosine", "words")
     return dict(zip(names, np.array(rows).reshape(-1, len(names)).T, strict=True))
 

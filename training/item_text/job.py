@@ -17,7 +17,6 @@ from typing import Any
 from pydantic import Field
 
 from aigq import jobs
-from training import distributed
 from training.command import train_command
 from training.settings import TrainSettings
 
@@ -86,7 +85,7 @@ def train_item_text(run: jobs.Run, settings: ItemTextSettings, *, recipe: str) -
             model,
             tokenizer,
             samples.heldout,
-            batch_tokens=settings.share_of_step(distributed.world_size()),
+            batch_tokens=settings.share_of_step(1),
             bf16=work.bf16,
         )
         if samples.heldout_items:

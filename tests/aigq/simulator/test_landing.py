@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -57,6 +58,27 @@ def test_same_seed_same_bytes_and_another_seed_another_shop(tmp_path):
     one, again, other = map(_bytes, folders)
     assert one == again
     assert all(one[name] != other[name] for name in one)
+
+
+def test_the_log_is_the_same_on_a_processor_with_fewer_instructions(tmp_path):
+    """numpy sorts and sums by whatever instructions there are. (What is in truth/ may differ in its
+    last digits.)"""
+    features = np._core._multiarray_umath
+    beyond = [name for name in features.__cpu_dispatch__ if features.__cpu_features__[name]]
+    if not beyond:
+        pytest.skip("this processor has no instructions that numpy can leave out")
+    command = "from pathlib import Path; from aigq.simulator.job import simulate\n"
+    command += "from aigq.simulator.settings import ShopSettings\n"
+    for name, without in (("all", []), ("fewer", beyond)):
+        call = f"simulate(ShopSettings(users=800, days=8), Path({str(tmp_path / name)!r}))"
+        subprocess.run(
+            [sys.executable, "-c", command + call],
+            check=True,
+            capture_output=True,
+            env=os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(without)},
+        )
+    one, other = (_bytes(tmp_path / name) for name in ("all", "fewer"))
+    assert [name for name in one if one[name] != other[name] and "truth" not in name] == []
 
 
 def test_a_new_run_replaces_the_old_one(tmp_path):

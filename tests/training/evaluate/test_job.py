@@ -292,6 +292,81 @@ def test_what_lists_are_rewarded_for(shop, rows_of, monkeypatch):
     assert "ctr@2 was trained on days" in evaluate(options=("--ctr", "ctr"), code=1)
 
 
+def test_sampled_lists_are_merged_with_the_greedy_one(shop, rows_of):
+    """Of every user-day the same five lists, the last of which has no end. "tent" and "map" are in
+    two of the sampled ones, "lamp" is first in one: boots, tent, map, lamp, rare 0."""
+    lists = [["boots"], ["lamp", "rare 0"], ["tent", "map"], ["tent", "map"]]
+    rows = [
+        (index, position, query)
+        for index, of in enumerate(lists)
+        for position, query in enumerate(of, 1)
+    ]
+    values = ", ".join(map(str, rows))
+    publish(shop, "direct", "mixed")
+
+    def insert(con):
+        con.execute(
+            "INSERT INTO lake.eval.all_lists SELECT instance_id, 'direct', 'mixed', index, place,"
+            " query FROM lake.samples.test_user_days CROSS JOIN"
+            f" (VALUES {values}) AS t (index, place, query)"
+        )
+        con.execute(
+            "INSERT INTO lake.eval.list_draws BY NAME SELECT instance_id, 'direct' AS model,"
+            f" 'mixed' AS model_version, i AS list_index, {CONTEXT_KEY} AS context_key,"
+            " if(i = 4, 'truncated', NULL) AS error, 0 AS duplicates"
+            " FROM lake.samples.test_user_days CROSS JOIN range(5) AS t (i)"
+        )
+
+    warehouse.write(shop, insert)
+
+    def figures(lists: int) -> dict:
+        evaluate("direct@mixed", options=("--instances", "6", "--lists", str(lists)))
+        query = "SELECT metric, k, value FROM eval.metrics WHERE model = 'direct' AND slice = 'all'"
+        return {(row["metric"], row["k"]): row["value"] for row in rows_of(shop, query)}
+
+    whole = figures(5)
+    # Only u0 looks for "rare 0".
+    assert (whole["query_hr", 3], whole["query_hr", 10]) == (0, pytest.approx(1 / 6))
+    assert whole["candidates", 30] == 5
+    assert whole["list_length", 0] == pytest.approx((1 + 2 + 2 + 2 + 0) / 5)
+    assert whole["malformed", 0] == pytest.approx(1 / 5)
+    two = figures(2)
+    assert two["query_hr", 3] == pytest.approx(1 / 6), "boots, lamp, rare 0"
+    assert two["list_length", 0] == 1.5 and two["malformed", 0] == 0
+
+
+def test_a_query_without_a_category_borrows_that_of_the_nearest_clicked_one(
+    shop, rows_of, monkeypatch
+):
+    """True queries are near "tent", and nearer to "rope", whose own category is borrowed."""
+    vectors = {"lamp": [1, 0], "tent": [0, 1]}
+    monkeypatch.setattr(
+        embeddings,
+        "embed",
+        lambda texts, **_: np.array([vectors.get(text, [0.6, 0.8]) for text in texts], dtype="f4"),
+    )
+    warehouse.write(
+        shop,
+        lambda con: con.execute(
+            "INSERT INTO lake.items.query_categories VALUES ('lamp', 'c2', 'clicks'),"
+            " ('rope', 'c3', 'neighbor')"
+        ),
+    )
+    for version, query in (("1", "lamp"), ("2", "rare 7")):
+        publish(shop, "direct", version)
+        write_lists(shop, "direct", version, query)
+    evaluate("direct@1", "direct@2", options=("--instances", "6"))
+    rows = rows_of(shop, "SELECT * FROM eval.metrics WHERE k = 30 AND slice = 'all'")
+    found = {(row["metric"], row["model"], row["model_version"]): row["value"] for row in rows}
+    assert found["cate_hr", "popularity", "sql"] == 1, "it has tent for everyone"
+    assert found["cate_hr", "direct", "1"] == 0
+    # Five of the six have a list.
+    assert found["cate_hr", "direct", "2"] == pytest.approx(5 / 6)
+    assert found["unique_cates", "direct", "2"] == pytest.approx(5 / 6)
+    neighbors = rows_of(shop, "SELECT DISTINCT neighbor_text FROM items.query_neighbors")
+    assert [row["neighbor_text"] for row in neighbors] == ["tent"]
+
+
 def add_a_later_day(home) -> None:
     """Users u0 and u1 come again the day after."""
     later = (

@@ -139,12 +139,18 @@ def test_nothing_left(tokenizer):
         make([ROW], tokenizer, heldout_share=0.9)
 
 
-def test_the_baseline_takes_the_same_labels_in_an_order_free_of_interest(shop_home, tokenizer):
-    ours, plain = (read(shop_home, objective=o) for o in ("il_sft", "sft"))
+@pytest.mark.parametrize("variant", ["direct", "think"])
+def test_the_baseline_takes_the_same_labels_in_an_order_free_of_interest(
+    shop_home, tokenizer, variant
+):
+    ours, plain = (read(shop_home, variant, o) for o in ("il_sft", "sft"))
     assert [row["session_id"] for row in ours] == [row["session_id"] for row in plain]
     for a, b in zip(ours, plain, strict=True):
         assert a["labels"] != b["labels"]
         assert sorted(a["labels"]) == sorted(b["labels"])
+
+
+def test_the_baseline_is_asked_in_words(tokenizer):
     (example,) = make([ROW], tokenizer, objective="sft").train
     prompt = tokenizer.decode(example.input_ids[: example.target_start])
     assert prompt.startswith("You recommend search queries")
