@@ -42,6 +42,35 @@ def test_a_failed_test_is_a_failed_run(home, insert_raw, run_dbt, rows_of):
     assert json.loads(run["parameters"])["arguments"]["select"] == ["stg_users"]
 
 
+def test_a_view_is_made_again_only_where_its_query_is_another(
+    home, insert_raw, run_dbt, rows_of, copied_project
+):
+    insert_raw(home, users=[{"user_id": "u1"}, {"user_id": "u2"}])
+    model = copied_project / "dbt_project" / "models" / "staging" / "stg_users.sql"
+    query = model.read_text()
+
+    def run() -> tuple[int, list[str]]:
+        """How often the view has been made so far, and its users."""
+        run_dbt(home, "run", "-s", "stg_users", project=copied_project)
+        (made,) = rows_of(
+            home,
+            "select count(*) as n from ducklake_snapshots('lake')"
+            " where changes['views_created']::varchar like '%stg_users%'",
+        )
+        return made["n"], [r["user_id"] for r in rows_of(home, "from staging.stg_users order by 1")]
+
+    assert run() == (1, ["u1", "u2"])
+    assert run() == (1, ["u1", "u2"])
+    model.write_text(f"{query} where user_id <> 'u1'")
+    assert run() == (2, ["u2"])
+    # What was a view may become a table, and again the view that it once was.
+    model.write_text(query.replace("materialized='view'", "materialized='table'"))
+    assert run()[1] == ["u1", "u2"]
+    insert_raw(home, users=[{"user_id": "u3"}])
+    model.write_text(query)
+    assert run()[1] == ["u1", "u2", "u3"]
+
+
 # Of two models that nothing is made from together, so that no model waits for it.
 BAD_EVENTS = """
 {{ config(severity=var('severity', 'error')) }}
