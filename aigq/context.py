@@ -142,13 +142,16 @@ def fit_prompts(
     style: str,
     max_tokens: int,
     variant: str = "direct",
+    as_chat: bool = False,
 ) -> list[FittedPrompt]:
     """Each context's prompt, with as many newest behaviours as ``max_tokens`` allow.
 
-    Raises :class:`UserError` where not even the prompt without behaviours fits.
+    ``as_chat``: as the user's turn in the tokenizer's chat template. Raises :class:`UserError`
+    where not even the prompt without behaviours fits.
     """
     render, clean = PROMPT_STYLES[style], cleaner(tokenizer)
-    ids = _encode(tokenizer, [render(c, clean, variant=variant) for c in contexts])
+    encode = _encode_turns if as_chat else _encode
+    ids = encode(tokenizer, [render(c, clean, variant=variant) for c in contexts])
     fitted = [FittedPrompt(p, len(c.behaviors)) for p, c in zip(ids, contexts, strict=True)]
     # Dropping the oldest line never lengthens a prompt, so the largest count that fits can be
     # bisected: all prompts over budget at once, because a tokenizer is fast on batches only.
@@ -161,7 +164,7 @@ def fit_prompts(
             render(contexts[p].newest(count), clean, variant=variant) for p, count in counts.items()
         ]
         for (position, count), prompt in zip(
-            counts.items(), _encode(tokenizer, shorter), strict=True
+            counts.items(), encode(tokenizer, shorter), strict=True
         ):
             low, high = bounds.pop(position)
             if len(prompt) <= max_tokens:
@@ -202,6 +205,18 @@ def prompt_tokens(
 def encode_text(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of the shop's texts: what looks like a special token in them is ordinary text."""
     return _encode(tokenizer, list(texts), split_special_tokens=True)
+
+
+def _encode_turns(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    return [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}],
+            add_generation_prompt=True,
+            return_dict=False,
+            enable_thinking=False,
+        )
+        for text in texts
+    ]
 
 
 def _encode(tokenizer: Any, texts: list[str], **options: bool) -> list[list[int]]:

@@ -31,7 +31,7 @@ from aigq.settings import Home, UserError
 from inference.ebr import EbrLists
 from inference.engines import engine_option
 from inference.list_model import ListModel, Parsed, open_list_model
-from inference.zero_shot import ZeroShot
+from inference.zero_shot import ZeroShot, ZeroShotModel
 
 _CHUNK_LISTS = 1024
 _COUNTS = ("list_index", "position", "duplicates")
@@ -112,7 +112,7 @@ def open_lists(
     """
     if zero_shot:
         model = models.resolve_checkpoint(home, reference)
-        return open_list_model(ZeroShot.of(model), engine, max_tokens)
+        return ZeroShotModel(ZeroShot.of(model), engine, max_tokens)
     model = models.resolve(home, reference)
     if model.manifest.get("kind") == models.EBR:
         return EbrLists(model)

@@ -73,6 +73,8 @@ class ListModel(Generic[P]):
     """
 
     variant: ClassVar[str]
+    # What was trained on our prompts is asked by them, whatever its tokenizer says.
+    knows_chat_only: ClassVar[bool] = False
 
     def __init__(self, model: Model, engine: str, max_tokens: int | None):
         manifest = model.manifest
@@ -126,6 +128,7 @@ class ListModel(Generic[P]):
             style=self.prompt_style,
             max_tokens=self.max_prompt_tokens,
             variant=self.variant,
+            as_chat=self.knows_chat_only and bool(self._tokenizer.chat_template),
         )
         self.kept = [prompt.kept for prompt in prompts]
         self.tally.prompts += len(prompts)

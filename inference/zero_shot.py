@@ -1,15 +1,22 @@
 """A language model that was not trained to write lists, asked for them all the same."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
+from aigq.context import FittedPrompt
+from aigq.lists import ParsedList, parse_list
 from aigq.models import Model
 from aigq.settings import UserError
+from inference.direct import DirectModel
+from inference.engines import Completion
 
 # Twice what most contexts of 50 behaviours take in a general vocabulary.
 _MAX_PROMPT_TOKENS = 4096
 _MAX_TARGET_TOKENS = 256
+# What general models put before the entries of a list: "1. ", "2) ", "- ".
+_MARKER = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*\u2022])[ \t]+", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -48,3 +55,13 @@ class ZeroShot(Model):
                 "max_target_tokens": _MAX_TARGET_TOKENS,
             }
         }
+
+
+class ZeroShotModel(DirectModel):
+    """Asked as a user asks, where its tokenizer has a chat template; markers of list entries are
+    taken off what it answers."""
+
+    knows_chat_only = True
+
+    def parse(self, completion: Completion, prompt: FittedPrompt) -> ParsedList:
+        return parse_list(_MARKER.sub("", completion.text), finished=completion.finished)

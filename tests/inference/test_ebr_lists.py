@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from aigq import ebr, models
-from aigq.context import Context
+from aigq.context import Context, FittedPrompt
+from inference.engines import Completion
+from inference.engines.transformers import TransformersEngine
+from inference.zero_shot import ZeroShot, ZeroShotModel
 
 pytestmark = pytest.mark.torch
 
@@ -92,6 +95,49 @@ def test_a_base_model_is_asked_in_words(shop, untrained, aigq, rows_of, monkeypa
     lists = rows_of(shop, "SELECT DISTINCT instance_id, list_index FROM eval.generated_lists")
     assert len(draws) == 6
     assert sum(r["error"] is None for r in draws) == len(lists), "malformed ones are drawn too"
+
+
+CHAT = "{% for m in messages %}[{{ m.role }}]{{ m.content }}[end]{% endfor %}[assistant]"
+
+
+def test_a_chat_model_is_asked_as_a_user_asks(shop, untrained, aigq, monkeypatch):
+    """Trained ones are not, whatever template their tokenizer has."""
+    (untrained / "chat_template.jinja").write_text(CHAT)
+    asked = []
+    generate = TransformersEngine.generate
+
+    def seen(engine, requests, sampling):
+        asked.extend(engine._decode._tokenizer.decode(r.prompt) for r in requests)
+        return generate(engine, requests, sampling)
+
+    monkeypatch.setattr(TransformersEngine, "generate", seen)
+    aigq(*ZERO_SHOT, "--model", "base", "--max-tokens", "4")
+    assert len(asked) == 6
+    for prompt in asked:
+        assert prompt.startswith("[user]You recommend search queries")
+        assert prompt.endswith("[end][assistant]")
+    (models.resolve(shop, "direct").path / "chat_template.jinja").write_text(CHAT)
+    asked.clear()
+    aigq(*ZERO_SHOT[:2], *ZERO_SHOT[3:], "--model", "direct", "--max-tokens", "4")
+    assert asked and not any("[user]" in prompt for prompt in asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "queries"),
+    [
+        ("1. red shoes\n2. Tent\n10) lamp", ("red shoes", "tent", "lamp")),
+        ("- red shoes\n* tent\n \u2022 lamp", ("red shoes", "tent", "lamp")),
+        (
+            "3 drawer chest\n1.5 l bottle\n-20 freezer",
+            ("3 drawer chest", "1.5 l bottle", "-20 freezer"),
+        ),
+        ("1. red shoes\n\n2. tent", ()),
+    ],
+)
+def test_markers_of_entries_are_no_part_of_a_query(untrained, text, queries):
+    model = ZeroShotModel(ZeroShot.of(models.Model("base", "v1", untrained)), "transformers", None)
+    parsed = model.parse(Completion(text, True, 9), FittedPrompt([], 0))
+    assert parsed.queries == queries
 
 
 def test_a_folder_is_asked_too(shop, untrained, aigq, rows_of, tmp_path):
