@@ -143,6 +143,33 @@ def test_killed_and_resumed_equals_uninterrupted(home, policy_shop, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_share_a_job_and_its_filter(home):
+    """Each judges a part of the prompts and trains on a part of the batches, which are the same
+    for both: processes that planned different ones would wait for each other forever."""
+    command = [*GRPO, "--updates", "2", "--max-samples", "24", "--filter", "--filter-every", "2"]
+    # Some are left out, at each judgement others.
+    command += ["--keep-low", "0.05", "--keep-high", "9", "--filter-rollouts", "2"]
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    done = subprocess.run(
+        [sys.executable, *launch, "--main_process_port", "0", "-m", "aigq.cli", *command],
+        env=os.environ | {"AIGQ_HOME": str(home.root)},
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (version,) = models.versions(home, "direct_il_grpo")
+    metrics = version.manifest["metrics"]
+    assert metrics["processes"] == 2 and metrics["rollouts"] == 4 * 4 * 4
+    runs = rows(home, "SELECT status FROM lake.meta.runs WHERE job = 'train grpo'")
+    assert runs == [("succeeded",)]
+    judged = rows(home, "SELECT step, count(*), count(DISTINCT session_id) FROM"
+                        " lake.eval.prompt_rewards GROUP BY step ORDER BY step")  # fmt: skip
+    assert [step for step, *_ in judged] == [0, 2]
+    assert all(number == distinct > 1 for _, number, distinct in judged)
+
+
+@pytest.mark.slow
 def test_the_policy_writes_lists(home):
     """What is published is a list model like any other: plain transformers, the same prompts."""
     assert aigq(*GRPO, "--algorithm", "grpo", "--lora-rank", "2").exit_code == 0
