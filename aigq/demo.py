@@ -51,7 +51,7 @@ def _feast(home: Home) -> list[list[str]]:
     ).fetchone()
     con.close()
     feast = features.feast_command(home)
-    # From long ago: profiles carry the day their users registered.
+    # From long ago: what holds of items and users is stamped with the year 2000.
     return [[*feast, "apply"], [*feast, "materialize", "2000-01-01T00:00:00", end]]
 
 

@@ -90,15 +90,20 @@ final as (
 
 )
 {% else %}
-{% set waiting = adapter.get_relation(target.database, 'staging', 'stg_hint_candidates') %}
 new_candidates as (
 
     select request_id, clicked_at from {{ rows_inserted_since('raw', 'hint_candidates', since) }}
-    {% if waiting %}
+
     union all
-    -- Their request was not known.
-    select request_id, clicked_at from {{ waiting }} where request_date is null
-    {% endif %}
+
+    -- They waited for their request. Not by what staging says: a run that built a part of the
+    -- tables may have placed them there, and no other table knows of their clicks.
+    select request_id, clicked_at from {{ source('raw', 'hint_candidates') }}
+    where
+        clicked_at is not null
+        and request_id in (
+            select request_id from {{ rows_inserted_since('raw', 'hint_requests', since) }}
+        )
 
 ),
 

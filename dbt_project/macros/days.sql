@@ -7,7 +7,8 @@
 
 {# The last complete run: the snapshot that it read, up to which every table holds all there is,
    and the variables (JSON) that they were built with. None where there was none, or where a full
-   refresh after it did not end well: then every day is built from scratch. #}
+   refresh of everything after it did not end well: then every day is built from scratch. (Of a part,
+   the tables that were refreshed are whole, and the others as they were.) #}
 {% macro last_complete_run() %}
 {% set runs = source('meta', 'runs') %}
 {% set found = run_query(
@@ -16,6 +17,9 @@
     ~ " and snapshot_read in (" ~ known_snapshots() ~ ")"
     ~ " and started_at > (select coalesce(max(started_at), timestamptz '1970-01-01') from " ~ runs
     ~ " where json_extract_string(parameters, '$.arguments.full_refresh') = 'true'"
+    ~ " and json_extract(parameters, '$.arguments.select') is null"
+    ~ " and json_extract(parameters, '$.arguments.exclude') is null"
+    ~ " and json_extract(parameters, '$.arguments.selector') is null"
     ~ " and status <> 'succeeded'"
     ~ " and coalesce(json_extract_string(metrics, '$.is_complete'), 'false') <> 'true')"
     ~ " order by started_at desc limit 1").rows %}

@@ -10,29 +10,31 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# The newest version of each model that has any, by name, for meta.runs. #}
+{# The newest version of each model that has any and that this run builds, by name, for meta.runs. #}
 {% macro newest_versions() %}
     {% set newest = {} %}
     {% if execute %}
-        {% for node in graph.nodes.values() if node.resource_type == 'model' and node.version %}
+        {% for node in versioned_models() %}
             {% do newest.update({node.name: node.latest_version | string}) %}
         {% endfor %}
     {% endif %}
     {{ return(newest) }}
 {% endmacro %}
 
-{# Where a model's newest version is another one than in the last run, its tables change names: an
-   incremental model would otherwise put the new version's rows into the old one's table. #}
+{# Where a model's newest version is another one than in the last run that built it, its tables change
+   names: an incremental model would otherwise put the new version's rows into the old one's table.
+   In a run that builds it: others leave what is read under that name. #}
 {% macro rename_versions() %}
 {% if execute and flags.WHICH in ('run', 'build') %}
-    {% set last = run_query(
-        "select parameters from " ~ source('meta', 'runs')
-        ~ " where job in ('dbt run', 'dbt build') order by started_at desc, run_id desc limit 1"
-    ).columns[0].values() %}
-    {% set before = (fromjson(last[0]) if last else {}).get('versions', {}) %}
-    {% for node in graph.nodes.values() if node.resource_type == 'model' and node.version %}
+    {% for node in versioned_models() %}
+        {% set version = "json_extract_string(parameters, '$.versions." ~ node.name ~ "')" %}
+        {% set last = run_query(
+            "select " ~ version ~ " from " ~ source('meta', 'runs') ~ " where " ~ version
+            ~ " is not null and job in ('dbt run', 'dbt build')"
+            ~ " order by started_at desc, run_id desc limit 1"
+        ).columns[0].values() %}
         {# Runs that recorded no version are older than the second version of anything. #}
-        {% set had = before.get(node.name, '1') %}
+        {% set had = last[0] if last else '1' %}
         {% set newest = node.latest_version | string %}
         {% if had != newest and node.version | string == newest %}
             {% do move_table(node, node.name, node.name ~ '_v' ~ had) %}
@@ -40,6 +42,13 @@
         {% endif %}
     {% endfor %}
 {% endif %}
+{% endmacro %}
+
+{% macro versioned_models() %}
+{% set found = [] %}
+{% for node in graph.nodes.values() if node.resource_type == 'model' and node.version
+    and node.unique_id in selected_resources %}{% do found.append(node) %}{% endfor %}
+{{ return(found) }}
 {% endmacro %}
 
 {# Rename a table of a node's schema, where it is there and the other name is free. #}

@@ -13,7 +13,11 @@
     {% if existing and existing.is_view and comment_of_view(view) == comment %}
         {% do store_raw_result('main', message='unchanged', code='unchanged', rows_affected='0') %}
     {% else %}
-        {% if existing and not existing.is_view %}{{ adapter.drop_relation(existing) }}{% endif %}
+        {% if existing and not existing.is_view %}
+            {# Not by itself: readers would find nothing in between. #}
+            {% do adapter.ensure_transaction() %}
+            {{ adapter.drop_relation(existing) }}
+        {% endif %}
         {% call statement('main') %}
             create or replace view {{ view }} as (
                 {{ sql }}

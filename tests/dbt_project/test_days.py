@@ -253,22 +253,20 @@ def test_a_build_after_one_that_nobody_can_go_on_from_begins_anew(
     run_dbt(home, "run", variables=variables)
     assert dates() == [2, 3]
 
-    killed = json.dumps({"arguments": {"full_refresh": True}})
-    insert_raw(
-        home,
-        "meta",
-        runs=[
-            {
-                "run_id": "killed",
-                "job": "dbt run",
-                "started_at": datetime.now(UTC),
-                "status": "running",
-                "parameters": killed,
-            }
-        ],
-    )
+    def killed(run_id: str, **arguments) -> None:
+        run = {"run_id": run_id, "job": "dbt run", "status": "running"}
+        run["parameters"] = json.dumps({"arguments": {"full_refresh": True, **arguments}})
+        insert_raw(home, "meta", runs=[run | {"started_at": datetime.now(UTC)}])
+
     change = "UPDATE lake.staging.stg_events SET event_date = event_date - 1"
     warehouse.write(home, lambda lake: lake.execute(change))
+    # Of a part: all days are still what they were built from, by the same variables.
+    killed("part", select=["x2q_index"])
+    refused = run_dbt(home, "run", check=False)
+    assert "shop_timezone was Asia/Tokyo and is now UTC" in " ".join(refused.stdout.split())
+    run_dbt(home, "run", variables=variables)
+    assert dates() == [1, 2]
+    killed("all")
     run_dbt(home, "run", variables=variables)
     assert dates() == [2, 3]
 
@@ -277,6 +275,46 @@ def test_a_build_after_one_that_nobody_can_go_on_from_begins_anew(
     said = " ".join(refused.stdout.split())
     assert "an event of 2026-02-01 has come, before the first day 2026-03-02" in said
     assert dates() == [2, 3]
+
+
+@pytest.mark.slow
+def test_a_click_whose_request_came_late_is_not_lost(
+    make_home, tmp_path, insert_raw, run_dbt, rows_of
+):
+    """It was clicked after midnight, on a day of which nothing else is new, and the run that places
+    it with its request builds a part of the tables."""
+
+    def at(day: int, hour: int, minute: int = 0) -> datetime:
+        return datetime(2026, 3, day, hour, minute, tzinfo=UTC)
+
+    search = {"event_id": "e1", "user_id": "ann", "action": "search", "query_text": "lamp"}
+    hint = {"rank": 1, "rank_score": 0.5, "displayed": True, "position": 1}
+    early = {
+        "events": [search | {"occurred_at": at(1, 9)}],
+        "hint_requests": [{"request_id": "r0", "user_id": "ann", "requested_at": at(1, 8)}],
+        "hint_candidates": [
+            hint | {"request_id": "r0", "query_text": "lamp", "clicked_at": at(1, 9)},
+            hint | {"request_id": "r1", "query_text": "tent", "clicked_at": at(3, 0, 10)},
+        ],
+    }
+    late = {
+        "hint_requests": [{"request_id": "r1", "user_id": "ann", "requested_at": at(2, 23, 50)}]
+    }
+    by_day, at_once = (make_home(tmp_path / name) for name in ("by_day", "at_once"))
+    variables = {"train_days": 1}
+    insert_raw(by_day, **early)
+    run_dbt(by_day, "run", variables=variables)
+    insert_raw(by_day, **late)
+    run_dbt(by_day, "run", "-s", "+query_categories", variables=variables)
+    run_dbt(by_day, "run", variables=variables)
+    insert_raw(at_once, **early)
+    insert_raw(at_once, **late)
+    run_dbt(at_once, "run", variables=variables)
+    clicks = "from items.query_days where query_text = 'tent' and hint_clicks > 0"
+    assert [row["stat_date"].day for row in rows_of(at_once, clicks)] == [3]
+    found, expected = tables(rows_of, by_day), tables(rows_of, at_once)
+    for name, rows in expected.items():
+        assert found[name] == rows, name
 
 
 _SETTINGS = settings(

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigq.simulator import queries, ranker
-from aigq.simulator.history import ShopHistory, UserHistory
+from aigq.simulator.history import TOP_OF_LEAF, ShopHistory, UserHistory
 from aigq.simulator.population import DAY_MS
 from aigq.simulator.settings import ShopSettings
 
@@ -46,6 +48,26 @@ def test_candidates(seed, searches):
         assert np.isin(code[mine & (code >= 0)], user.recent[row]).all()
     rest = ranked.code[~own & (ranked.code >= 0)]
     assert np.isin(rest, shop.top).all()
+
+
+def test_related_queries_are_of_the_two_strongest_leaves_and_of_the_follower():
+    """Codes say their leaf by hundreds. Of equal leaves the first; what was never searched gives
+    none."""
+    shop = SimpleNamespace(
+        next_leaf=np.array([3, -1, 0, -1]),
+        top_of_leaf=np.arange(4)[:, None] * 100 + np.arange(TOP_OF_LEAF),
+    )
+    affinity = np.array([[5, 2, 9, 0], [1, 1, 0, 1], [0, 0, 0, 0], [0, 7, 0, 0]], dtype=float)
+    before = affinity.copy()
+    found = ranker._related(np.random.default_rng(1), shop, affinity)
+    assert np.where(found < 0, -1, found // 100).tolist() == [
+        [2, 2, 2, 2, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 1, 3, 3],
+        [-1] * 8,
+        [1, 1, 1, 1, -1, -1, -1, -1],
+    ]
+    assert all(len(set(row[:4])) == 4 for row in found[[0, 1, 3]].tolist())
+    assert (affinity == before).all()
 
 
 def test_a_user_without_past_sees_popular_queries_only():
