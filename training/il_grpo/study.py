@@ -65,7 +65,7 @@ COLUMNS = (
     ("click_reward", 0, "all", "click reward", 3),
 )
 # Of which the differences between models are shown, by the same user-days.
-COMPARED = [c for c in COLUMNS if c[2] in ("all", "novel", "unseen_item")]
+COMPARED = [c for c in COLUMNS if c[2] in ("all", "novel")]
 # Of rollouts for users never trained on, from the manifest.
 HELD_OUT = (
     ("query_reward", "reward of a query", 3),
@@ -334,7 +334,7 @@ def _interval(sign: int, row: Sequence[float] | None, digits: int) -> str:
     """With a star where the interval lies off 0."""
     if row is None:
         return ""
-    value, *ends = (sign * number for number in row)
+    value, *ends = (sign * number + 0.0 for number in row)  # + 0.0: no -0
     low, high = sorted(ends)
     star = "*" if low > 0 or high < 0 else ""
     return f"{value:+.{digits}f} [{low:.{digits}f} {high:.{digits}f}]{star}"

@@ -184,9 +184,9 @@ def test_report_has_means_ranges_and_differences(studied, capsys):
     assert "| +0.050 [0.045 0.055]* |" in lines["no filter - IL-GRPO"]
     assert len(differences) == 2 + 2 * 3 + 4
     titles = [[cell.strip() for cell in part[0].split("|")] for part in (judged, differences)]
-    for wanted in ("Query HR@30", "repeats", "click reward", "malformed", "... with unseen items"):
+    for wanted in ("Query HR@30", "... novel", "repeats", "click reward", "malformed"):
         assert wanted in titles[0] and wanted in titles[1]
-    assert "... no behaviours" in titles[0]
+    assert "... no behaviours" in titles[0] and "... with unseen items" in titles[0]
     root = ET.fromstring((home.reports / "grpo_study_direct.svg").read_text())
     assert len([g for g in root if g.tag.endswith("g")]) == len(study.CURVES)
 
