@@ -21,7 +21,8 @@ Of the lists as they were drawn, before merging (``K`` is 0 for them):
   embedding: r_dup of AIGQ eq. 10. Lists without a query are left out, and instances with one whose
   repeats were not counted;
 - ``click_reward``: mean of r_ctr (AIGQ eq. 14) over a list's queries as written, 0 for one that the
-  list has said before and for a list without any, scaled and clipped as the recipes do.
+  list has said before and for a list without any, scaled and clipped as the recipes do. (Training
+  pays Think for a query once in each interest point.)
 
 A slice of true queries replaces T_i by those of the slice (``slices``); what does not depend on T_i
 has no such slices.

@@ -23,9 +23,13 @@ def test_what_is_given_beside_the_algorithm_is_taken():
     assert grpo.bounds.wide == (0.2, 0.4)
 
 
-def test_rollouts_are_drawn_as_in_the_paper():
-    how = GrpoSettings()
-    assert (how.rollouts, how.temperature, how.top_k) == (8, 1.0, 100)
+@pytest.mark.torch
+def test_rollouts_are_drawn_as_in_the_paper(tmp_path):
+    given = arguments(GrpoSettings(), tmp_path, max_new_tokens=8, bf16=False)
+    assert (given.num_generations, given.temperature, given.top_k) == (8, 1.0, 100)
+    other = GrpoSettings(rollouts=4, temperature=0.7, top_k=50)
+    given = arguments(other, tmp_path, max_new_tokens=8, bf16=False)
+    assert (given.num_generations, given.temperature, given.top_k) == (4, 0.7, 50)
 
 
 @pytest.mark.torch
