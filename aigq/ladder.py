@@ -111,10 +111,11 @@ def _jobs(
         ]
     jobs.append(train("base", ["base", "--recipe", "tiny"], "samples"))
     taught = [name for name in names if not name.endswith("grpo")]
+    is_any_rewarded = len(taught) < len(names)
     for name in taught:
         after = ["base"] if name.startswith("direct") else ["base_think", "rationales"]
         jobs += [train(name, [*_MODELS[name], "--name", name], *after), lists(name)]
-    if len(taught) < len(names):
+    if is_any_rewarded:
         jobs.append(train("ctr", ["ctr"], "samples"))
     for name in names:
         if name not in taught:
@@ -123,7 +124,7 @@ def _jobs(
     jobs += [train("ebr", ["ebr"], "samples"), lists("ebr"), lists("base", "--zero-shot")]
     judged = [part for name in ["ebr", *names] for part in ("--model", name)]
     judged += ["--zero-shot", "base", "--instances", str(instances)]
-    if len(taught) < len(names):
+    if is_any_rewarded:
         judged += ["--ctr", "ctr"]
     written = [job.name for job in jobs if job.name.startswith("lists_")]
     return [*jobs, Job("evaluation", [["aigq", "evaluate", *judged]], written)]

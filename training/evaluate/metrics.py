@@ -113,7 +113,7 @@ def measure_drawn(
         found[f"malformed_{error}"] = [[one.error == error for one in of] for of in lists]
     if clicks is not None:
         found["click_reward"] = [
-            [_click_reward(one, clicks[i.instance_id]) for one in of] if of else []
+            [_click_reward(one, clicks[i.instance_id]) for one in of]
             for i, of in zip(instances, lists, strict=True)
         ]
     means = {
