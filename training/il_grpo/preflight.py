@@ -1,6 +1,8 @@
 """What must hold before a policy is worth training, and what is refused where it does not."""
 
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,16 +21,25 @@ _RATIO_TOLERANCE = {False: 1e-3, True: 2e-2}
 # Mean distance of the sampler's log-probs from the trainer's. Two engines in half precision round
 # differently, by some hundredths a token where logits are large; one update usually does less.
 _MOST_SAMPLER_GAP = 0.1
+# How far weights are moved to see whether the sampler follows: about as far as they lie from 0, and
+# further where the policy does not move by _FAR nats a token (adapters, very small models).
+_NUDGES = (0.02, 0.08, 0.32)
+_FAR = 1.0
+# Of the way that the policy was moved, how much may be rounding.
+_MOST_LEFT_BEHIND = 0.1
 
 
 def preflight(trainer: "ListGrpoTrainer") -> dict[str, float]:
     """Write and score rollouts of the first prompts, before anything is trained; their shares.
 
     Raises :class:`UserError` where too many rollouts have no end, do not parse, or are all worth
-    the same within their prompt, or where the trainer's log-probs of them do not repeat: each would
-    train something else than what is wanted.
+    the same within their prompt, where the trainer's log-probs of them do not repeat, or where a
+    sampler of its own does not get the weights: each would train something else than what is
+    wanted.
     """
     how = trainer.how
+    if trainer.use_vllm:
+        _require_pushed_weights(trainer)
     count = _BATCHES * how.prompts
     tasks = [trainer.tasks[i] for i in dict.fromkeys(trainer.order[:count])]
     completions = trainer.write(tasks, how.rollouts)
@@ -84,13 +95,7 @@ def _ratio(trainer: "ListGrpoTrainer", tasks: list, completions: list[list[int]]
         for number, task in enumerate(tasks)
         if completions[number * count]
     ]
-    device = trainer.accelerator.device
-    sides = zip(*rows, strict=True)
-    ids, masks = [], []
-    for side, texts in zip(("left", "right"), sides, strict=True):
-        tokens = [torch.tensor(text, device=device) for text in texts]
-        ids.append(pad(tokens, trainer.processing_class.pad_token_id, side))
-        masks.append(pad([torch.ones_like(of) for of in tokens], 0, side))
+    ids, masks = zip(*_padded(trainer, *zip(*rows, strict=True)), strict=True)
     after = ids[1].shape[1]
     inputs: Any = (torch.cat(ids, dim=1), torch.cat(masks, dim=1), after)
     model = trainer.model
@@ -105,6 +110,65 @@ def _ratio(trainer: "ListGrpoTrainer", tasks: list, completions: list[list[int]]
     return float(torch.exp(new - old)[is_token].mean())
 
 
+def _padded(
+    trainer: "ListGrpoTrainer", prompts: Sequence[list[int]], completions: Sequence[list[int]]
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Token ids and mask of the prompts (B, P) and of the completions (B, T)."""
+    found = []
+    for side, texts in (("left", prompts), ("right", completions)):
+        tokens = [torch.tensor(text, device=trainer.accelerator.device) for text in texts]
+        ids = pad(tokens, trainer.processing_class.pad_token_id, side)
+        found.append((ids, pad([torch.ones_like(of) for of in tokens], 0, side)))
+    return found
+
+
+@contextmanager
+def _moved(model: torch.nn.Module, nudge: float):
+    """Its trained weights elsewhere, then back to the bit; the same in every process."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    before = [weight.detach().to("cpu", copy=True) for weight in trained]
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        try:
+            for weight in trained:
+                weight += (nudge * torch.randn(weight.shape, generator=draw)).to(weight)
+            yield
+        finally:
+            for weight, value in zip(trained, before, strict=True):
+                weight.copy_(value)
+
+
+def _require_pushed_weights(trainer: "ListGrpoTrainer") -> None:
+    """Move the policy far away, have the sampler write with it, and move it back.
+
+    An engine that was started from the same checkpoint writes as the policy does until the first
+    updates, whether weights reach it or not, and one update is less than rounding.
+    """
+    # ZeRO-3 has no whole weight to move in any process.
+    if trainer.is_deepspeed_enabled:
+        return
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    count = trainer.how.rollouts
+    prompts = [trainer.tasks[trainer.order[0]].prompt] * count
+    for nudge in _NUDGES:
+        with _moved(model, nudge):
+            trainer._last_loaded_step = -1  # else TRL pushes once a step
+            completions, said = trainer._generate_single_turn(prompts, None, {}, count)
+            log_probs = [torch.tensor(of, device=trainer.accelerator.device) for of in said]
+            rows = (*_padded(trainer, prompts, completions), pad(log_probs, float("nan"), "right"))
+            left_behind = trainer.sampler_distance(*rows)
+        way = trainer.sampler_distance(*rows)
+        if max(way, left_behind) >= _FAR:
+            break
+    trainer._last_loaded_step = -1
+    if not left_behind <= max(_MOST_SAMPLER_GAP, _MOST_LEFT_BEHIND * way):
+        raise UserError(
+            "weights do not reach the vLLM engine: of weights that were moved far, its log-probs"
+            f" lie {left_behind:.2f} nats a token from the policy's, and {way:.2f} from those of"
+            " the weights before"
+        )
+
+
 def refuse_ratio(ratio: float, bf16: bool) -> None:
     """Raise :class:`UserError` where the mean ratio is not 1 before anything is trained."""
     if not abs(ratio - 1) <= _RATIO_TOLERANCE[bf16]:
@@ -114,19 +178,17 @@ def refuse_ratio(ratio: float, bf16: bool) -> None:
         )
 
 
-def refuse_unsynchronised(distance: float, tokens: int) -> None:
+def refuse_unsynchronised(distance: float) -> None:
     """Raise :class:`UserError` where the sampler's log-probs are not those of the policy.
 
-    ``distance``: of the sampler's from the trainer's, both of the same top k, in nats and summed
-    over ``tokens``. Not their difference: what was drawn with other weights may as well be likelier
-    now. What it finds is another model, or weights that have not been pushed for many updates.
+    ``distance``: see :meth:`ListGrpoTrainer.sampler_distance`. Not a difference: what was drawn
+    with other weights may as well be likelier now. What it finds is another model, or weights that
+    have not been pushed for many updates.
     """
-    if not tokens:
-        raise UserError("the sampler has not said the log-probs of what it wrote")
-    if not distance / tokens <= _MOST_SAMPLER_GAP:
+    if not distance <= _MOST_SAMPLER_GAP:
         raise UserError(
             "rollouts were written with other weights than those that are trained: log-probs of"
-            f" their tokens differ by {distance / tokens:.3f} in the mean (up to"
+            f" their tokens differ by {distance:.3f} in the mean (up to"
             f" {_MOST_SAMPLER_GAP} may be rounding); a vLLM server has to be started with"
             " --logprobs-mode processed_logprobs"
         )

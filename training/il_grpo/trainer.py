@@ -22,6 +22,7 @@ from accelerate.utils import gather_object, is_peft_model
 from datasets import Dataset
 from trl import GRPOTrainer
 
+from aigq.settings import UserError
 from training.atomic import AtomicCheckpoints
 from training.il_grpo.advantages import group_advantages, token_advantages
 from training.il_grpo.loss import (
@@ -171,7 +172,13 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         finally:
             self._is_scoring = False
         if "sampling_per_token_logps" in output:
-            self._require_own_rollouts(output)
+            distance = self.sampler_distance(
+                (output["prompt_ids"], output["prompt_mask"]),
+                (output["completion_ids"], output["completion_mask"]),
+                output["sampling_per_token_logps"],
+            )
+            refuse_unsynchronised(distance)
+            self._metrics["train"]["sampler_gap"].append(distance)
         if self.how.algorithm == "il_grpo":
             output["advantages"] = self.slot_advantages(self._scored).to(self.accelerator.device)
         groups = output["advantages"].view(
@@ -187,28 +194,37 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         return output
 
     @torch.no_grad()
-    def _require_own_rollouts(self, output: dict) -> None:
-        """Raises :class:`UserError` where the sampler had other weights than the policy has.
+    def sampler_distance(
+        self,
+        prompts: tuple[torch.Tensor, torch.Tensor],
+        completions: tuple[torch.Tensor, torch.Tensor],
+        said: torch.Tensor,
+    ) -> float:
+        """Mean distance, in nats a token, of the sampler's log-probs from the policy's.
 
-        By a few rollouts of every process: logits of a large vocabulary take room. The sampler's
-        log-probs are of its ``top_k`` tokens alone, so the policy's are made so too.
+        ``prompts`` (B, P), ``completions`` (B, T): token ids and masks; ``said`` (B, T): what the
+        sampler says. By the first rollouts of every process: logits of a large vocabulary take
+        room. The sampler's log-probs are of its ``top_k`` tokens alone, so the policy's are made so
+        too. Raises :class:`UserError` where it has said nothing.
         """
         some = slice(0, _ROLLOUTS_COMPARED)
-        mask, ids = output["completion_mask"][some], output["completion_ids"][some]
+        ids, masks = zip(prompts, completions, strict=True)
+        written, mask = (of[some] for of in completions)
         with self.accelerator.autocast():
             logits = self.model(
-                input_ids=torch.cat([output["prompt_ids"][some], ids], dim=1),
-                attention_mask=torch.cat([output["prompt_mask"][some], mask], dim=1),
+                input_ids=torch.cat(ids, dim=1)[some],
+                attention_mask=torch.cat(masks, dim=1)[some],
                 use_cache=False,
-                logits_to_keep=ids.shape[1] + 1,
+                logits_to_keep=written.shape[1] + 1,
             ).logits[:, :-1]
-        ours = kept_log_probs(logits / self.temperature, ids, self.how.top_k)
-        gaps = (output["sampling_per_token_logps"][some] - ours).abs()[mask.bool()]
-        said = ~gaps.isnan()
-        sums = torch.stack([gaps[said].sum(), said.sum()]).float()
+        ours = kept_log_probs(logits / self.temperature, written, self.how.top_k)
+        gaps = (said[some] - ours).abs()[mask.bool()]
+        is_said = ~gaps.isnan()
+        sums = torch.stack([gaps[is_said].sum(), is_said.sum()]).float()
         distance, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
-        refuse_unsynchronised(distance, int(tokens))
-        self._metrics["train"]["sampler_gap"].append(distance / tokens)
+        if not tokens:
+            raise UserError("the sampler has not said the log-probs of what it wrote")
+        return distance / tokens
 
     def slot_advantages(self, scored: Scored) -> torch.Tensor:
         """(B, T): the advantage of every token, group by group (eq. 11-13, 17)."""

@@ -142,6 +142,26 @@ SETTINGS = {"prompts": 2, "rollouts": 4, "steps": 2, "learning_rate": 1e-3, "war
 
 
 @pytest.fixture
+def sampler_of():
+    """``sampler_of(model, top_k)``: prompts and completions to what a sampler with the weights of
+    ``model`` says of each token, of its top k alone."""
+
+    def make(model, top_k: int):
+        @torch.no_grad()
+        def says(prompts, completions):
+            found = []
+            for prompt, ids in zip(prompts, completions, strict=True):
+                logits = model(torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1]
+                kept = logits.topk(top_k).values.logsumexp(-1)
+                found.append((logits[torch.arange(len(ids)), ids] - kept).tolist())
+            return found
+
+        return says
+
+    return make
+
+
+@pytest.fixture
 def make_trainer(tokenizer, ids_of, make_task, make_scorer, tmp_path):
     """``make_trainer(updates=2, ...)``: settings over SETTINGS. ``experts``: how many a layer has,
     each token taking one; 0 for a dense model."""

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from transformers import Qwen3ForCausalLM
 
 from aigq.settings import UserError
 from training.il_grpo.preflight import preflight
+from training.il_grpo.trainer import ListGrpoTrainer
 
 pytestmark = pytest.mark.torch
 
@@ -56,3 +58,56 @@ def test_a_policy_that_does_not_repeat_itself(make_trainer):
     )
     with pytest.raises(UserError, match="other log-probs when scored again"):
         preflight(trainer)
+
+
+class Engine:
+    """Has a copy of the policy of its own, which says the log-probs of what is rehearsed.
+    ``pushes``: whether the weight of this name reaches it."""
+
+    def __init__(self, trainer, sampler_of, pushes):
+        self._policy, self._rollouts, self._pushes = trainer.model, trainer.rollouts, pushes
+        self.model = Qwen3ForCausalLM(trainer.model.config).eval()
+        self.model.load_state_dict(trainer.model.state_dict())
+        self._says = sampler_of(self.model, 100)
+
+    def sync_weights(self):
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, weight in self._policy.named_parameters():
+                if self._pushes(name):
+                    own[name].copy_(weight)
+
+    def generate(self, prompts, images, num_generations, profiler):
+        written = [self._rollouts[tuple(of)][i % num_generations] for i, of in enumerate(prompts)]
+        said = self._says(prompts, written)
+        return prompts, written, [[[each] for each in of] for of in said], None
+
+
+@pytest.fixture
+def with_engine(make_trainer, sampler_of):
+    def make(pushes):
+        trainer = make_trainer(ListGrpoTrainer, texts=[GOOD, GOOD], top_k=100)
+        trainer.use_vllm, trainer._last_loaded_step = True, 0
+        trainer.vllm_generation = Engine(trainer, sampler_of, pushes)
+        return trainer
+
+    return make
+
+
+def test_weights_that_reach_the_engine(with_engine):
+    trainer = with_engine(lambda name: True)
+    before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    preflight(trainer)
+    after, own = trainer.model.state_dict(), trainer.vllm_generation.model.state_dict()
+    for name, weight in before.items():
+        assert torch.equal(after[name], weight) and torch.equal(own[name], weight), name
+
+
+@pytest.mark.parametrize("lost", ["", "layers.1.mlp.down_proj"])
+def test_weights_that_do_not_reach_the_engine_are_refused(with_engine, lost):
+    """None of them, or all but one layer's: it started from the same checkpoint all the same."""
+    trainer = with_engine(lambda name: lost not in name)
+    before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    with pytest.raises(UserError, match=r"weights do not reach the vLLM engine: .* nats a token"):
+        preflight(trainer)
+    assert all(torch.equal(trainer.model.state_dict()[name], of) for name, of in before.items())

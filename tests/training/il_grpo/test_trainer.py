@@ -351,24 +351,8 @@ def test_how_far_the_policy_moved_is_logged_as_it_is(make_trainer, monkeypatch, 
         assert entry[f"clip_fraction/{name}"] == pytest.approx(expected, rel=1e-5), name
 
 
-def sampler_of(model, top_k: int):
-    """Prompts and completions to what a sampler with the weights of ``model`` says of each token,
-    of its top k alone."""
-
-    @torch.no_grad()
-    def says(prompts, completions):
-        found = []
-        for prompt, ids in zip(prompts, completions, strict=True):
-            logits = model(torch.tensor([[*prompt, *ids]])).logits[0, len(prompt) - 1 : -1]
-            kept = logits.topk(top_k).values.logsumexp(-1)
-            found.append((logits[torch.arange(len(ids)), ids] - kept).tolist())
-        return found
-
-    return says
-
-
 @pytest.mark.parametrize("bf16", [False, True])
-def test_rollouts_of_other_weights_are_refused(make_trainer, tmp_path, bf16):
+def test_rollouts_of_other_weights_are_refused(make_trainer, sampler_of, tmp_path, bf16):
     """Of many updates ago; of the same ones never, although top k leaves a third of the mass."""
     trainer = make_trainer(top_k=100, bf16=bf16)
     model = trainer.model
