@@ -224,14 +224,6 @@ def _train(
 
     trainer = make_trainer(ready, settings, path, max_new_tokens=start.max_new_tokens, bf16=bf16)
     step = resume_step(path) // settings.updates
-    if settings.filter:
-        judge = DifficultyFilter(
-            trainer,
-            path,
-            recorder(*record, start.base.identity, trainer.tasks, settings) if record else None,
-        )
-        judge.start(step)
-        trainer.add_callback(judge)
 
     def seeded() -> None:
         # What is drawn next does not depend on what was drawn before, hence not on where a run
@@ -239,9 +231,21 @@ def _train(
         set_seed(settings.seed, device_specific=True)
 
     before = path / _BEFORE
+    found = {}
     if not step:
         seeded()
-        found = {"preflight": preflight(trainer)}
+        # Of all prompts: the filter would judge hundreds by a policy that cannot write lists.
+        found["preflight"] = preflight(trainer)
+    if settings.filter:
+        judge = DifficultyFilter(
+            trainer,
+            path,
+            recorder(*record, start.base.identity, trainer.tasks, settings) if record else None,
+        )
+        seeded()
+        judge.start(step)
+        trainer.add_callback(judge)
+    if not step:
         seeded()
         found["before"] = measure(trainer, ready.tasks.heldout)
         if distributed.rank() == 0:

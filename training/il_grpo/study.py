@@ -79,7 +79,9 @@ HELD_OUT = (
 )
 # From the training log: what a reader can hold against one another step by step.
 CURVES = (
+    ("reward", "reward of a list, all terms and slots"),
     ("query_reward", "reward of a query"),
+    ("slots/0/reward", "reward of the first query"),
     ("distinct_share", "share of distinct queries"),
     ("queries", "queries a rollout"),
     ("malformed", "share of malformed rollouts"),

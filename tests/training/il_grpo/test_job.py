@@ -86,6 +86,11 @@ def test_a_policy_is_published_with_its_origin(home):
             "cannot be shared out",
         ),
         (["--name", "direct"], "is one of `aigq train sft`"),
+        # Before hundreds of prompts are judged, which would blame the filter's bounds.
+        (
+            ["--filter", "--keep-low", "8", "--keep-high", "9", "--max-malformed", "0"],
+            "do not parse",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused(home, more, message):
