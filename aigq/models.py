@@ -19,6 +19,14 @@ MANIFEST = "manifest.json"
 _WORK = ".work"
 # `kind` in the manifest of models of `aigq train ebr`.
 EBR = "ebr"
+# How the models get made that others stand on.
+_MAKERS = {
+    "base": "train base",
+    "ctr": "train ctr",
+    EBR: "train ebr",
+    "direct": "train sft --variant direct",
+    "think": "train sft --variant think",
+}
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ def resolve(home: Home, reference: str) -> Model:
     found = versions(home, name)
     if not found:
         known = sorted(p.name for p in home.models.glob("*") if p.is_dir() and p.name != _WORK)
-        maker = f"; `aigq train {name}` makes it" if name in ("base", "ctr", EBR) else ""
+        maker = f"; `aigq {_MAKERS[name]}` makes it" if name in _MAKERS else ""
         raise UserError(
             f"no model {name!r} in {home.models}; there are: {', '.join(known) or 'none'}{maker}"
         )

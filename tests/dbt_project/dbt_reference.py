@@ -108,17 +108,23 @@ def random_shop(seed: int, zone: str, first: date, days: int, users: int = 14) -
                     "clicked_at": requested_at + later if clicked else None,
                 }
             )
+    # Never typed, so that no item is ever clicked after it. By draws of its own: those above stay.
+    own = random.Random(seed)
+    for candidate in raw["hint_candidates"]:
+        if own.random() < 0.02:
+            candidate["query_text"] = "lantern"
     return raw
 
 
 def random_job_rows(raw: dict[str, list[Row]], seed: int, zone: str) -> dict[str, Any]:
     """Tables that jobs write, by schema: two runs with different rows, sessions and items that do
-    not exist, spellings, judgements of queries that are no candidates."""
+    not exist, spellings, judgements of queries that are no candidates, neighbours of queries that
+    are clicked and of one that never is (lantern)."""
     rng = random.Random(seed)
     days = sorted({e["occurred_at"].astimezone(ZoneInfo(zone)).date() for e in raw["events"]})
     users = [*sorted({e["user_id"] for e in raw["events"]}), "nobody"]
     written: dict[str, Any] = {
-        "items": {"generated_texts": []},
+        "items": {"generated_texts": [], "query_neighbors": []},
         "think": {"llm_candidates": [], "alignments": []},
         "serving": {"x2q_triples": [], "x2q_scores": []},
     }
@@ -153,7 +159,13 @@ def random_job_rows(raw: dict[str, list[Row]], seed: int, zone: str) -> dict[str
                 }
                 for text in rng.sample(["torch", "tent", "stove", "red lamp", "boots"], 3)
             ]
-    # Draws of its own: those above stay what they are.
+    # Draws of their own: those above stay what they are.
+    rng = random.Random(seed)
+    for run_id in ("20200101T000000-a", "20200102T000000-b"):
+        for text in ("lantern", "boots", "never searched before"):
+            near = rng.choice(["tent", "red lamp", "寝袋", "nowhere either"])
+            row = {"query_text": text, "neighbor_text": near, "similarity": rng.random()}
+            written["items"]["query_neighbors"].append(row | {"run_id": run_id})
     written["serving"] = random_x2q_rows(random.Random(seed), users, days)
     return written
 
@@ -423,7 +435,8 @@ class Reference:
         return found
 
     def query_categories(self) -> dict[str, tuple[str, int]]:
-        """Leaf category id and support by query, from training days."""
+        """Leaf category id and support by query, from training days; of a query without a click
+        those of its nearest neighbour."""
         items = {i["item_id"]: i for i in self.raw["items"]}
         latest: dict[tuple, str] = {}
         counts = defaultdict(Counter)
@@ -435,7 +448,16 @@ class Reference:
                 query = latest.get((e["user_id"], day))
                 if query is not None and day <= self.last_train_day():
                     counts[query][items[e["item_id"]]["leaf_category_id"]] += 1
-        return {q: min(c.items(), key=lambda kv: (-kv[1], kv[0])) for q, c in counts.items()}
+        found = {q: min(c.items(), key=lambda kv: (-kv[1], kv[0])) for q, c in counts.items()}
+        typed = [e for e in self.raw["events"] if e["action"] == "search"]
+        shown = self.raw.get("hint_candidates", [])
+        seen = {normalize(of["query_text"]) for of in [*typed, *shown]}
+        borrowed = {
+            query: found[rows[0]["neighbor_text"]]
+            for (query,), rows in self.newest_run("items", "query_neighbors", "query_text").items()
+            if query in seen - found.keys() and rows[0]["neighbor_text"] in found
+        }
+        return found | borrowed
 
     def test_user_days(self) -> dict[str, Row]:
         """test_user_days by instance id, without session_start_at."""

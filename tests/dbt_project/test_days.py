@@ -91,7 +91,7 @@ def arrivals(draw, most_batches, parts=(None, *PARTS)):
         for row in rows:
             if row["run_id"] == newest[row["session_id"]]:
                 batches[when[row["session_id"]]]["think", table].append(row)
-    batches[0]["items", "generated_texts"] = jobs["items"]["generated_texts"]
+    batches[0].update({("items", table): rows for table, rows in jobs["items"].items()})
     built = draw(st.lists(st.sampled_from(parts), min_size=number, max_size=number))
     return Arrivals(seed, zone, batches, [None, *built[1:]])
 
@@ -269,6 +269,17 @@ def test_a_build_after_one_that_nobody_can_go_on_from_begins_anew(
     killed("all")
     run_dbt(home, "run", variables=variables)
     assert dates() == [2, 3]
+
+    request = {
+        "request_id": "r1",
+        "user_id": "ann",
+        "requested_at": datetime(2026, 3, 2, tzinfo=UTC),
+    }
+    insert_raw(home, hint_requests=[request])
+    refused = run_dbt(home, "run", variables=variables, check=False)
+    said = " ".join(refused.stdout.split())
+    assert "the first hint requests have come, and take the place of the replayed ones" in said
+    run_dbt(home, "run", "--full-refresh", variables=variables)
 
     insert_raw(home, events=[late_event(9) | {"occurred_at": datetime(2026, 2, 1, tzinfo=UTC)}])
     refused = run_dbt(home, "run", variables=variables, check=False)

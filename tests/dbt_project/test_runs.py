@@ -137,6 +137,9 @@ def test_variables_that_cannot_be_meant(home, run_dbt, rows_of):
     assert "'train_days' must be a whole number of at least 1, got 0;" in said
     assert "'rebuild_days' holds 2026-02-30, which is no day" in said
     assert "'x2q_lambda' must be a number from 0 to 1, got 1.5" in said
+    result = run_dbt(home, "run", "-s", "stg_users", "--empty", check=False)
+    assert result.returncode != 0
+    assert "--empty would leave tables empty that later builds go on from" in result.stdout
     assert (
         rows_of(home, "select * from information_schema.tables where table_schema = 'staging'")
         == []

@@ -10,7 +10,7 @@ Rewards are the click probability of the CTR model, likeness to the session's la
 length, grammar, repeats, and for Think the triggers; what each is, and what a token gets of it,
 docs/il_grpo.md says. Deviations from the paper, which names no numbers for most of this: two
 updates of a rollout batch in the tiny recipes; the mean over all tokens of a batch (DAPO); the
-learning rate is constant after its warm-up.
+learning rate is constant after its warm-up. docs/paper_index.md has all of them.
 """
 
 import json

@@ -3,8 +3,8 @@
     accelerate launch --multi_gpu --num_processes 2 rehearsed.py FOLDER
 
 FOLDER holds a model with its tokenizer and ``given.pickle``: settings, tasks, the rollouts of each
-task, the batches, and the CTR model. Writes ``log-PROCESSES.json`` and the gradient of the last
-update, ``gradient-PROCESSES.pt``.
+task, the batches, and the CTR model. Writes ``log-PROCESSES.json`` and the gradients of every
+update, ``gradients-PROCESSES.pt``.
 """
 
 import json
@@ -49,22 +49,21 @@ class Rehearsed(ListGrpoTrainer):
         return found, self.says and self.says(prompt_ids, found)
 
 
-class LastGradient(TrainerCallback):
-    def __init__(self, path: Path):
-        self._path = path
+class Gradients(TrainerCallback):
+    def __init__(self):
+        self.found: list[dict[str, torch.Tensor]] = []
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        gradients = {
-            name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters()
-        }
-        if distributed.rank() == 0:
-            torch.save(gradients, self._path)
+        self.found.append(
+            {name.removeprefix("module."): p.grad.clone() for name, p in model.named_parameters()}
+        )
 
 
 def main(folder: Path) -> None:
     given = pickle.loads((folder / "given.pickle").read_bytes())
     tokenizer = AutoTokenizer.from_pretrained(folder)
     processes = distributed.world_size()
+    gradients = Gradients()
     how = given["settings"]
     trainer = Rehearsed(
         model=AutoModelForCausalLM.from_pretrained(folder),
@@ -74,12 +73,13 @@ def main(folder: Path) -> None:
         how=how,
         args=arguments(how, folder / f"work-{processes}", max_new_tokens=12, bf16=False),
         processing_class=tokenizer,
-        callbacks=[LastGradient(folder / f"gradient-{processes}.pt")],
+        callbacks=[gradients],
     )
     trainer.rollouts = given["rollouts"]
     trainer.train()
     if distributed.rank() == 0:
         (folder / f"log-{processes}.json").write_text(json.dumps(trainer.state.log_history))
+        torch.save(gradients.found, folder / f"gradients-{processes}.pt")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,10 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("loss", ["dapo", "grpo"])
-def test_two_processes_train_as_one(loss, tokenizer, ids_of, make_task, tmp_path):
+@pytest.mark.parametrize(
+    "more", [{"loss": "dapo"}, {"loss": "grpo"}, {"accumulation_steps": 2, "kl_weight": 0.1}]
+)
+def test_two_processes_train_as_one(more, tokenizer, ids_of, make_task, tmp_path):
     """The same rollouts: losses, gradients, clipped shares and the percentile of entropy, which is
     of all processes' tokens together."""
     torch.manual_seed(0)
@@ -41,7 +43,7 @@ def test_two_processes_train_as_one(loss, tokenizer, ids_of, make_task, tmp_path
     ]
     given = {
         "settings": GrpoSettings(
-            prompts=2, rollouts=4, steps=2, updates=2, learning_rate=1e-2, warmup_share=0, loss=loss
+            prompts=2, rollouts=4, steps=2, updates=2, learning_rate=1e-2, warmup_share=0, **more
         ),
         "tasks": tasks,
         "order": [0, 1, 1, 0],
@@ -71,6 +73,12 @@ def test_two_processes_train_as_one(loss, tokenizer, ids_of, make_task, tmp_path
         for name in compared:
             assert other[name] == pytest.approx(entry[name], rel=1e-3, abs=1e-5), name
     assert one[0]["ratio/furthest"] > 0.01
-    gradients = [torch.load(tmp_path / f"gradient-{n}.pt") for n in (1, 2)]
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-2, atol=1e-5)
+    gradients = [torch.load(tmp_path / f"gradients-{n}.pt") for n in (1, 2)]
+    assert len(gradients[0]) == len(gradients[1]) == 4
+    # Adam divides by what is nearly nothing for some weights: from the first update on, rounding
+    # is no longer small.
+    for update, tolerance in enumerate([1e-5, 1e-2, 1e-2, 1e-2]):
+        for name, gradient in gradients[0][update].items():
+            other = gradients[1][update][name]
+            size = gradient.abs().max().item()
+            torch.testing.assert_close(other, gradient, rtol=tolerance, atol=tolerance * size)

@@ -372,6 +372,20 @@ def test_rollouts_of_other_weights_are_refused(make_trainer, sampler_of, tmp_pat
     trainer._generate_and_score_completions(batch_of(trainer))
 
 
+def test_the_percentile_of_entropies_is_of_all_processes(make_trainer, monkeypatch):
+    """Of three tokens here and seven of another process, whose padding is no token."""
+    trainer = make_trainer(updates=2)
+    others = torch.tensor([0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, float("nan")])
+    monkeypatch.setattr(trainer.accelerator, "gather", lambda own: torch.cat([own, others]))
+    entropies = torch.tensor([[0.1, 0.2, 9.9], [2.0, 9.9, 9.9]])
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    # The eighth of ten, and a fifth of the way to the ninth: 1.42.
+    assert trainer._exploring(entropies, mask).tolist() == [[False] * 3, [True, False, False]]
+    # Now 1.36; of these three alone it would be 0.89.
+    entropies[1, 0] = 1.35
+    assert not trainer._exploring(entropies, mask).any()
+
+
 def test_a_sampler_that_says_nothing_is_refused(make_trainer):
     trainer = make_trainer()
     trainer.says = lambda prompts, completions: [[float("nan")] * len(ids) for ids in completions]
