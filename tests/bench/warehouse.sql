@@ -33,7 +33,7 @@ select distinct query_id, query_text from texts;
 create temp table events as
 select
     events.user_id, events.occurred_at, cast(events.occurred_at as date) as event_date,
-    events.event_id, events.action, events.item_id,
+    events.event_id, events.action, events.item_id, events.quantity, events.price,
     texts.typed_id, texts.query_id, texts.query_text,
 from landing.events
 left join texts on events.query_text = texts.typed_text;
@@ -71,7 +71,7 @@ create temp table counts as
 with known as (
     select
         events.*, users.user_id is not null as has_profile, items.item_id is not null as has_item,
-        action in ('item_click', 'cart', 'order') as is_of_item,
+        action in ('item_click', 'cart', 'order') as is_of_item, action in ('cart', 'order') as is_bought,
         case when action = 'search' then length(query_text) end as length,
     from events
     left join landing.users as users using (user_id)
@@ -88,6 +88,9 @@ by_day as (
         count(*) filter (not has_profile) as without_profile,
         count(*) filter (is_of_item) as of_items,
         count(*) filter (is_of_item and not has_item) as without_item,
+        count(*) filter (is_bought) as bought,
+        count(*) filter (is_bought and quantity is null) as without_quantity,
+        count(*) filter (is_bought and price is null) as without_price,
         sum(length) as length,
         count(length) as searches,
     from known
@@ -104,6 +107,12 @@ select event_date, 'share', 'null_rate', 'events.profile', without_profile, even
 union all
 select event_date, 'share', 'null_rate', 'events.item', without_item, of_items
 from by_day where of_items > 0
+union all
+select event_date, 'share', 'null_rate', 'events.quantity', without_quantity, bought
+from by_day where bought > 0
+union all
+select event_date, 'share', 'null_rate', 'events.price', without_price, bought
+from by_day where bought > 0
 union all
 select event_date, 'mean', 'query_length', 'characters', length, searches
 from by_day where searches > 0;

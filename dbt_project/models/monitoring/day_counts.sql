@@ -7,6 +7,8 @@ with events as (
         events.user_id,
         events.action,
         events.query_text,
+        events.quantity,
+        events.price,
         users.user_id is not null as has_profile,
         items.item_id is not null as has_item,
     from {{ ref('stg_events') }} as events
@@ -108,6 +110,15 @@ final as (
     group by event_date
 
     union all
+
+    {% for column in ['quantity', 'price'] %}
+    select event_date, 'share', 'null_rate', 'events.{{ column }}', count(*) - count({{ column }}), count(*)
+    from events
+    where action in ('cart', 'order')
+    group by event_date
+
+    union all
+    {% endfor %}
 
     select
         request_date,
