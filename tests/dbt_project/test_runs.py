@@ -184,13 +184,21 @@ def test_every_model_says_what_a_row_is():
         assert "unique_grain" in tests or "one_row" in tests, path.stem
 
 
-def test_every_table_that_is_not_dbts_is_documented():
-    """`dbt docs` shows what jobs write, too."""
+def test_every_table_that_is_not_dbts_is_documented_and_tested():
+    """`dbt docs` shows what jobs write, too, and `dbt build` looks at its grain. That of raw tables
+    is their staging models'."""
     path = PROJECT_ROOT / "dbt_project" / "models" / "staging" / "sources.yml"
     sources = yaml.safe_load(path.read_text())["sources"]
     told = {f"{of['name']}.{table['name']}" for of in sources for table in of["tables"]}
     assert told >= RAW_TABLES.keys() | JOB_TABLES.keys()
     assert all("ne row per" in table["description"] for of in sources for table in of["tables"])
+    tested = {
+        f"{of['name']}.{table['name']}"
+        for of in sources
+        for table in of["tables"]
+        if any("unique_grain" in test for test in table.get("data_tests", []))
+    }
+    assert tested >= JOB_TABLES.keys()
 
 
 def test_the_other_target_is_complete():
