@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from feast import Entity, FeatureView, Field, FileSource
 from feast.infra.online_stores.sqlite import SqliteOnlineStore
+from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import StringList, Value
 from feast.repo_config import RepoConfig
@@ -159,6 +160,19 @@ def test_text_search_finds_what_feasts_store_finds(tmp_path):
             )
         )
     assert found[0] == found[1] and len(found[0]) == 2
+
+
+def test_a_plan_is_that_of_feasts_store(tmp_path):
+    wanted = Registry(feature_views=[VIEW.to_proto()])
+    planned = []
+    for store, kind in (
+        (SqliteOnlineStore(), "sqlite"),
+        (GuardedSqliteOnlineStore(), "aigq.online_store.GuardedSqliteOnlineStore"),
+    ):
+        config = config_of(tmp_path, kind)
+        planned.append([made.to_infra_object_proto() for made in store.plan(config, wanted)])
+    assert planned[0] == planned[1] and len(planned[0]) == 1
+    assert planned[0][0].sqlite_table.name == "test_lists"
 
 
 def test_update_and_teardown_leave_nothing(tmp_path):
