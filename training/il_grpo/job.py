@@ -219,22 +219,23 @@ def _train(
 
     from training.il_grpo.difficulty import DifficultyFilter, recorder
     from training.il_grpo.measuring import measure
-    from training.il_grpo.preflight import preflight
+    from training.il_grpo.preflight import preflight, require_differences
     from training.il_grpo.running import make_trainer, resume_step, run_trainer
 
     trainer = make_trainer(ready, settings, path, max_new_tokens=start.max_new_tokens, bf16=bf16)
     step = resume_step(path) // settings.updates
 
     def seeded() -> None:
-        # What is drawn next does not depend on what was drawn before, hence not on where a run
+        # What follows does not depend on what was drawn or kept before, hence not on where a run
         # was killed.
         set_seed(settings.seed, device_specific=True)
+        trainer.scorer.forget()
 
     before = path / _BEFORE
     found = {}
     if not step:
         seeded()
-        # Of all prompts: the filter would judge hundreds by a policy that cannot write lists.
+        # Before the filter, which would judge hundreds of prompts by a policy that writes no lists.
         found["preflight"] = preflight(trainer)
     if settings.filter:
         judge = DifficultyFilter(
@@ -246,6 +247,8 @@ def _train(
         judge.start(step)
         trainer.add_callback(judge)
     if not step:
+        seeded()
+        found["preflight"]["flat"] = require_differences(trainer)
         seeded()
         found["before"] = measure(trainer, ready.tasks.heldout)
         if distributed.rank() == 0:

@@ -1,15 +1,20 @@
 """What must hold before a policy is worth training, and what is refused where it does not."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import click
 import torch
+from transformers.integrations import is_deepspeed_zero3_enabled
 from trl.trainer.utils import pad
 
 from aigq.settings import UserError
 from training import distributed
+from training.il_grpo.scoring import Scored
+from training.il_grpo.tasks import Task
 
 if TYPE_CHECKING:
     from training.il_grpo.trainer import ListGrpoTrainer
@@ -21,45 +26,68 @@ _RATIO_TOLERANCE = {False: 1e-3, True: 2e-2}
 # Mean distance of the sampler's log-probs from the trainer's. Two engines in half precision round
 # differently, by some hundredths a token where logits are large; one update usually does less.
 _MOST_SAMPLER_GAP = 0.1
-# How far weights are moved to see whether the sampler follows: about as far as they lie from 0, and
-# further where the policy does not move by _FAR nats a token (adapters, very small models).
-_NUDGES = (0.02, 0.08, 0.32)
+# Rollouts of each process by which the sampler's log-probs are checked.
+ROLLOUTS_COMPARED = 4
+# How far weights are moved to see whether the sampler follows: no further than the policy needs to
+# move by _FAR nats a token, since engines round what is large more coarsely.
+_NUDGES = (0.005, 0.02, 0.08, 0.32)
 _FAR = 1.0
-# Of the way that the policy was moved, how much may be rounding.
-_MOST_LEFT_BEHIND = 0.1
+_MOST_MOVED_GAP = 0.3
 
 
 def preflight(trainer: "ListGrpoTrainer") -> dict[str, float]:
     """Write and score rollouts of the first prompts, before anything is trained; their shares.
 
-    Raises :class:`UserError` where too many rollouts have no end, do not parse, or are all worth
-    the same within their prompt, where the trainer's log-probs of them do not repeat, or where a
-    sampler of its own does not get the weights: each would train something else than what is
-    wanted.
+    Raises :class:`UserError` where a sampler of its own does not get the weights, where too many
+    rollouts have no end or do not parse, or where the trainer's log-probs of them do not repeat:
+    each would train something else than what is wanted. The prompts need not be those that are
+    trained on, so what they are worth is :func:`require_differences`'s.
     """
-    how = trainer.how
     if trainer.use_vllm:
         _require_pushed_weights(trainer)
-    count = _BATCHES * how.prompts
-    tasks = [trainer.tasks[i] for i in dict.fromkeys(trainer.order[:count])]
-    completions = trainer.write(tasks, how.rollouts)
-    scored = trainer.scorer.score([t for t in tasks for _ in range(how.rollouts)], completions)
+    tasks, completions, scored = _first_rollouts(trainer)
     total = len(completions)
     errors = Counter(error for error in scored.errors if error)
-    # Canonical GRPO sees nothing but the sum.
-    worth = trainer.slot_advantages(scored) if how.algorithm == "il_grpo" else scored.terms.sum(1)
-    worth = worth.view(len(tasks), -1)
-    is_flat = (worth - worth[:, :1]).abs().amax(dim=1) < 1e-6
     found = {
         "truncated": errors["truncated"] / total,
         "malformed": sum(errors.values()) / total,
-        "flat": float(is_flat.float().mean()),
-        "ratio": _ratio(trainer, tasks[: how.prompts], completions),
+        "ratio": _ratio(trainer, tasks[: trainer.how.prompts], completions),
     }
     # All processes go by the first one's rollouts: one that stopped alone would leave the others.
     found, errors = distributed.share((found, errors))
     _refuse(found, errors, total, trainer)
     return found
+
+
+def require_differences(trainer: "ListGrpoTrainer") -> float:
+    """Share of the first prompts whose rollouts are all worth the same; raises :class:`UserError`
+    where it is too large."""
+    how = trainer.how
+    tasks, _, scored = _first_rollouts(trainer)
+    # Canonical GRPO sees nothing but the sum.
+    worth = trainer.slot_advantages(scored) if how.algorithm == "il_grpo" else scored.terms.sum(1)
+    worth = worth.view(len(tasks), -1)
+    is_flat = (worth - worth[:, :1]).abs().amax(dim=1) < 1e-6
+    flat = distributed.share(float(is_flat.float().mean()))
+    if flat > how.max_flat:
+        raise UserError(
+            f"{flat:.0%} of the prompts have rollouts that are all worth the same, more"
+            f" than max_flat ({how.max_flat:.0%}): there is nothing to tell them apart by; raise"
+            " the temperature, or look at the rewards' weights"
+        )
+    return flat
+
+
+def _first_rollouts(
+    trainer: "ListGrpoTrainer",
+) -> tuple[list[Task], list[list[int]], Scored]:
+    """The prompts of the first batches, the completions of each, and what they are worth."""
+    count = trainer.how.rollouts
+    planned = trainer.order[: _BATCHES * trainer.how.prompts]
+    tasks = [trainer.tasks[i] for i in dict.fromkeys(planned)]
+    completions = trainer.write(tasks, count)
+    scored = trainer.scorer.score([task for task in tasks for _ in range(count)], completions)
+    return tasks, completions, scored
 
 
 def _refuse(
@@ -77,12 +105,6 @@ def _refuse(
         raise UserError(
             f"{sum(errors.values())} of {total} rollouts do not parse ({said}), more than"
             f" max_malformed ({how.max_malformed:.0%}): the base model has not learned the grammar"
-        )
-    if found["flat"] > how.max_flat:
-        raise UserError(
-            f"{found['flat']:.0%} of the prompts have rollouts that are all worth the same, more"
-            f" than max_flat ({how.max_flat:.0%}): there is nothing to tell them apart by; raise"
-            " the temperature, or look at the rewards' weights"
         )
     refuse_ratio(found["ratio"], trainer.args.bf16)
 
@@ -123,18 +145,21 @@ def _padded(
 
 
 @contextmanager
-def _moved(model: torch.nn.Module, nudge: float):
-    """Its trained weights elsewhere, then back to the bit; the same in every process."""
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    before = [weight.detach().to("cpu", copy=True) for weight in trained]
+def _moved(model: torch.nn.Module, nudge: float) -> Iterator[None]:
+    """Its trained weights elsewhere, the same in every process; then all weights as they were.
+
+    All of them, since pushing adapters adds them to the weights below and subtracts them again.
+    """
+    before = [weight.detach().to("cpu", copy=True) for weight in model.parameters()]
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         try:
-            for weight in trained:
-                weight += (nudge * torch.randn(weight.shape, generator=draw)).to(weight)
+            for weight in model.parameters():
+                if weight.requires_grad:
+                    weight += (nudge * torch.randn(weight.shape, generator=draw)).to(weight)
             yield
         finally:
-            for weight, value in zip(trained, before, strict=True):
+            for weight, value in zip(model.parameters(), before, strict=True):
                 weight.copy_(value)
 
 
@@ -144,27 +169,40 @@ def _require_pushed_weights(trainer: "ListGrpoTrainer") -> None:
     An engine that was started from the same checkpoint writes as the policy does until the first
     updates, whether weights reach it or not, and one update is less than rounding.
     """
-    # ZeRO-3 has no whole weight to move in any process.
-    if trainer.is_deepspeed_enabled:
+    if trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled():
+        # No process has whole weights to move, or will have once they are shared out.
+        if distributed.rank() == 0:
+            click.echo("preflight: whether weights reach vLLM cannot be tried here", err=True)
         return
     model = trainer.accelerator.unwrap_model(trainer.model)
-    count = trainer.how.rollouts
-    prompts = [trainer.tasks[trainer.order[0]].prompt] * count
+    prompts = [trainer.tasks[trainer.order[0]].prompt] * ROLLOUTS_COMPARED
     for nudge in _NUDGES:
         with _moved(model, nudge):
             trainer._last_loaded_step = -1  # else TRL pushes once a step
-            completions, said = trainer._generate_single_turn(prompts, None, {}, count)
-            log_probs = [torch.tensor(of, device=trainer.accelerator.device) for of in said]
-            rows = (*_padded(trainer, prompts, completions), pad(log_probs, float("nan"), "right"))
-            left_behind = trainer.sampler_distance(*rows)
-        way = trainer.sampler_distance(*rows)
-        if max(way, left_behind) >= _FAR:
+            completions, said = trainer._generate_single_turn(prompts, None, {}, ROLLOUTS_COMPARED)
+            log_probs = [
+                torch.tensor(
+                    [math.nan if one is None else one for one in of],
+                    device=trainer.accelerator.device,
+                )
+                for of in said
+            ]
+            rows = (*_padded(trainer, prompts, completions), pad(log_probs, math.nan, "right"))
+            gap = trainer.sampler_distance(*rows)
+        moved_by = trainer.sampler_distance(*rows)
+        trainer._last_loaded_step = -1
+        # Not by either alone: a sampler that stays behind writes what the weights before like.
+        if not max(moved_by, gap) < _FAR:
             break
-    trainer._last_loaded_step = -1
-    if not left_behind <= max(_MOST_SAMPLER_GAP, _MOST_LEFT_BEHIND * way):
+    else:
+        raise UserError(
+            "whether weights reach the vLLM engine cannot be told: however far they are moved, the"
+            f" log-probs of what it writes move by {moved_by:.2f} nats a token"
+        )
+    if not gap <= max(_MOST_SAMPLER_GAP, min(_MOST_MOVED_GAP, moved_by / 10)):
         raise UserError(
             "weights do not reach the vLLM engine: of weights that were moved far, its log-probs"
-            f" lie {left_behind:.2f} nats a token from the policy's, and {way:.2f} from those of"
+            f" lie {gap:.2f} nats a token from the policy's, and {moved_by:.2f} from those of"
             " the weights before"
         )
 

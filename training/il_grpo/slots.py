@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from aigq import warehouse
-from aigq.settings import Home, recipe_path
+from aigq.settings import Home, UserError, recipe_path
 from training.il_grpo.advantages import group_advantages
 from training.il_grpo.rewards import rouge_l
 from training.il_grpo.settings import GrpoSettings
@@ -92,11 +92,15 @@ def main(variant: str, base_model: str) -> None:
     with warehouse.connect(home, read_only=True) as con:
         version = warehouse.current_snapshot(con)
     ready = prepare(home, version, start, how)
+    if not ready.tasks.heldout:
+        raise UserError(f"{base_model} was trained on every user: no prompts are held out")
     with TemporaryDirectory() as folder:
         limit = start.max_new_tokens
         trainer = make_trainer(ready, how, Path(folder), max_new_tokens=limit, bf16=False)
         for name, value in alignment(trainer, ready.tasks.heldout).items():
-            click.echo(f"{name:<14}{value:>10,.3f}" if value < 2 else f"{name:<14}{value:>10,}")
+            click.echo(
+                f"{name:<14}{value:>10,}" if isinstance(value, int) else f"{name:<14}{value:>10.3f}"
+            )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from training.il_grpo.loss import (
     log_probs_and_entropies,
     token_loss,
 )
-from training.il_grpo.preflight import refuse_ratio, refuse_unsynchronised
+from training.il_grpo.preflight import ROLLOUTS_COMPARED, refuse_ratio, refuse_unsynchronised
 from training.il_grpo.scoring import TERMS, Scored, Scorer
 from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import Task
@@ -41,8 +41,6 @@ from training.il_grpo.tasks import Task
 _QUANTILES = (0.1, 0.5, 0.9)
 # Rollouts at least, outside of training.
 _WRITTEN_AT_ONCE = 128
-# Of each process, by which the sampler's log-probs are checked.
-_ROLLOUTS_COMPARED = 4
 # A group's largest advantage, where it has any, is about 1 (`balance`, where lists alone differ).
 _FLAT = 0.01
 # Tokens after which rollouts with an end leave the batch the first time.
@@ -207,7 +205,7 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
         room. The sampler's log-probs are of its ``top_k`` tokens alone, so the policy's are made so
         too. Raises :class:`UserError` where it has said nothing.
         """
-        some = slice(0, _ROLLOUTS_COMPARED)
+        some = slice(0, ROLLOUTS_COMPARED)
         ids, masks = zip(prompts, completions, strict=True)
         written, mask = (of[some] for of in completions)
         with self.accelerator.autocast():
@@ -218,9 +216,8 @@ class ListGrpoTrainer(AtomicCheckpoints, GRPOTrainer):
                 logits_to_keep=written.shape[1] + 1,
             ).logits[:, :-1]
         ours = kept_log_probs(logits / self.temperature, written, self.how.top_k)
-        gaps = (said[some] - ours).abs()[mask.bool()]
-        is_said = ~gaps.isnan()
-        sums = torch.stack([gaps[is_said].sum(), is_said.sum()]).float()
+        is_said = mask.bool() & ~said[some].isnan()
+        sums = torch.stack([(said[some] - ours).abs()[is_said].sum(), is_said.sum()]).float()
         distance, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
         if not tokens:
             raise UserError("the sampler has not said the log-probs of what it wrote")

@@ -45,4 +45,6 @@ def test_advantages_by_either_matching_are_compared(make_trainer):
         ("lamp",) * 4,
     ]
     trainer = make_trainer(texts=texts)
-    assert alignment(trainer, trainer.tasks)["correlation"] < 0.6
+    # Of the first slot, 1 0 2/3 0 by place and 1 1 2/3 2/3 by the best, both less their means (and
+    # divided by their deviations); of the second likewise 1 0 2/3 0.
+    assert alignment(trainer, trainer.tasks)["correlation"] == pytest.approx(0.192, abs=1e-3)
