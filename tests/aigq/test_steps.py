@@ -147,7 +147,12 @@ def test_a_signal_ends_what_runs_and_starts_nothing_more(home, tmp_path, number)
         "from aigq.steps import Job, run_jobs\n"
         f"run_jobs(Home(Path({str(home.root)!r})), 'ladder', {jobs}, lanes=1)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT_ROOT)
+    # A shell starts what it runs in the background with SIGINT ignored, tests included.
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=PROJECT_ROOT,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
     try:
         while not started.exists():
             assert parent.poll() is None

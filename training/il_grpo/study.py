@@ -374,7 +374,8 @@ def _curve(path: Path) -> dict[str, list[float]]:
             of_queries = sum(entry[f"rewards/{term}/mean"] for term in ("ctr", "rouge", "length"))
             values = {**entry, "query_reward": of_queries / max(entry["queries"], 1e-9)}
             for key, of in found.items():
-                of.append(values[key])
+                # A batch without any list that parses has no slots.
+                of.append(values.get(key, 0.0))
     return found
 
 

@@ -123,9 +123,11 @@ def studied(make_home, insert_raw, tmp_path) -> tuple[Home, dict[str, list[study
                 "rewards/ctr/mean": 0.2 * batch,
                 "rewards/rouge/mean": 0.1,
                 "rewards/length/mean": 0.1,
+                "slots/0/reward": 0.5,
             }
             for batch in range(1, 8)
         ]
+        del log[6]["slots/0/reward"]  # not one list parses
         (build / "training_log.json").write_text(json.dumps([*log, {"train_loss": 1.0}]))
         seed = int(name[-1]) if name[-1].isdecimal() else 1
         first = 0.25 if "_il_grpo" in name else 0.125
@@ -195,7 +197,8 @@ def test_a_query_is_worth_the_terms_over_its_list(studied):
     home, _ = studied
     curve = study._curve(models.resolve(home, "direct_grpo").path)
     assert curve["query_reward"] == pytest.approx([0.1 * batch + 0.1 for batch in range(1, 8)])
-    assert curve["queries"] == [2.0] * 7
+    assert curve["queries"] == [2.0] * 7 and curve["reward"] == [9.0] * 7
+    assert curve["slots/0/reward"] == [0.5] * 6 + [0.0]
     smooth = study._series("GRPO", [curve["query_reward"], [0.0] * 7], window=2)
     assert smooth.mean == pytest.approx([0.1, *(0.125 + 0.05 * b for b in range(6))])
     assert smooth.low == [0.0] * 7
