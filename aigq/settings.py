@@ -82,7 +82,9 @@ class Home:
 class Settings(BaseModel):
     """Base of every job's settings: typed, closed (unknown keys are errors), immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     @classmethod
     def load(cls, recipe: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:

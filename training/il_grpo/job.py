@@ -14,9 +14,11 @@ learning rate is constant after its warm-up. docs/paper_index.md has all of them
 """
 
 import json
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -91,6 +93,7 @@ def find_start(home: Home, settings: GrpoSettings) -> Start:
             f" {distributed.world_size()} processes in {settings.accumulation_steps} parts each"
             " (accumulation_steps)"
         )
+    _require_engine(settings)
     policy = models.resolve_checkpoint(home, settings.base)
     manifest = policy.manifest
     trained = manifest.get("settings") or {}
@@ -107,6 +110,25 @@ def find_start(home: Home, settings: GrpoSettings) -> Start:
     ctr = models.resolve(home, settings.ctr_model)
     references = {"base_model": policy.reference, "ctr_model": ctr.reference}
     return Start(resolve_base(home, policy.reference), manifest, ctr, references)
+
+
+def _require_engine(settings: GrpoSettings) -> None:
+    """Raises :class:`UserError` where vLLM cannot be had: it would say so late, or wait."""
+    if settings.engine == "transformers":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError(
+            f"--engine {settings.engine} needs an NVIDIA GPU: TRL cannot push weights into vLLM's"
+            " CPU engine"
+        )
+    if settings.engine == "vllm_server":
+        address = urlsplit(settings.server)
+        try:
+            socket.create_connection((address.hostname, address.port or 80), timeout=5).close()
+        except OSError as error:
+            raise UserError(f"no `trl vllm-serve` answers at {settings.server}: {error}") from error
 
 
 def train_grpo(run: jobs.Run, settings: GrpoSettings, *, recipe: str) -> None:

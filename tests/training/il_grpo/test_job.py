@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -98,6 +99,19 @@ def test_what_cannot_be_trained_is_refused(home, more, message):
     assert result.exit_code == 1
     assert message in result.output
     assert not models.versions(home, "direct_il_grpo")
+
+
+def test_engines_that_cannot_be_had_are_refused(home, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = aigq(*GRPO, "--engine", "vllm_colocate")
+    assert result.exit_code == 1 and "--engine vllm_colocate needs an NVIDIA GPU" in result.output
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        server = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        result = aigq(*GRPO, "--engine", "vllm_server", "--server", server)
+    assert result.exit_code == 1
+    assert f"no `trl vllm-serve` answers at {server}: " in result.output
 
 
 # This policy's lists would be written in one.

@@ -60,6 +60,9 @@ def test_names():
         ({"filter_every": 5}, "filter_every is set, but filter is not"),
         ({"weights_dtype": "bfloat16"}, "set lora_rank as well"),
         ({"rollouts": 1}, "--rollouts"),
+        # Times a repeated query's 0 it would be no number, and so no slot.
+        ({"weight_ctr": float("inf")}, "--weight-ctr"),
+        ({"keep_high": float("nan")}, "--keep-high"),
     ],
 )
 def test_what_cannot_be_is_refused(given, message):
