@@ -268,9 +268,10 @@ def _train(
         seeded()
         judge.start(step)
         trainer.add_callback(judge)
+        if not step:
+            seeded()
+            found["preflight"]["flat"] = require_differences(trainer)
     if not step:
-        seeded()
-        found["preflight"]["flat"] = require_differences(trainer)
         seeded()
         found["before"] = measure(trainer, ready.tasks.heldout)
         if distributed.rank() == 0:

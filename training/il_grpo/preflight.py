@@ -40,8 +40,8 @@ def preflight(trainer: "ListGrpoTrainer") -> dict[str, float]:
 
     Raises :class:`UserError` where a sampler of its own does not get the weights, where too many
     rollouts have no end or do not parse, or where the trainer's log-probs of them do not repeat:
-    each would train something else than what is wanted. The prompts need not be those that are
-    trained on, so what they are worth is :func:`require_differences`'s.
+    each would train something else than what is wanted. So would prompts whose rollouts are all
+    worth the same; where a filter is still to choose them, see :func:`require_differences`.
     """
     if trainer.use_vllm:
         _require_pushed_weights(trainer)
@@ -56,17 +56,22 @@ def preflight(trainer: "ListGrpoTrainer") -> dict[str, float]:
     # All processes go by the first one's rollouts: one that stopped alone would leave the others.
     found, errors = distributed.share((found, errors))
     _refuse(found, errors, total, trainer)
+    if not trainer.how.filter:
+        found["flat"] = _refuse_flat(trainer, scored)
     return found
 
 
 def require_differences(trainer: "ListGrpoTrainer") -> float:
     """Share of the first prompts whose rollouts are all worth the same; raises :class:`UserError`
     where it is too large."""
+    return _refuse_flat(trainer, _first_rollouts(trainer)[2])
+
+
+def _refuse_flat(trainer: "ListGrpoTrainer", scored: Scored) -> float:
     how = trainer.how
-    tasks, _, scored = _first_rollouts(trainer)
     # Canonical GRPO sees nothing but the sum.
     worth = trainer.slot_advantages(scored) if how.algorithm == "il_grpo" else scored.terms.sum(1)
-    worth = worth.view(len(tasks), -1)
+    worth = worth.view(len(worth) // how.rollouts, -1)
     is_flat = (worth - worth[:, :1]).abs().amax(dim=1) < 1e-6
     flat = distributed.share(float(is_flat.float().mean()))
     if flat > how.max_flat:

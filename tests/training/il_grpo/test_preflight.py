@@ -18,7 +18,7 @@ ALIKE = ("red shoes",) * 4
 
 def test_a_sound_start_passes(make_trainer):
     found = preflight(make_trainer(texts=[GOOD, GOOD]))
-    assert found["malformed"] == found["truncated"] == 0
+    assert found["malformed"] == found["truncated"] == found["flat"] == 0
     assert found["ratio"] == pytest.approx(1, abs=1e-5)
 
 
@@ -38,16 +38,21 @@ def test_rollouts_that_do_not_parse(make_trainer):
 
 def test_rollouts_that_are_all_worth_the_same(make_trainer):
     with pytest.raises(UserError, match="100% of the prompts have rollouts that are all worth"):
-        require_differences(make_trainer(texts=[ALIKE, ALIKE]))
+        preflight(make_trainer(texts=[ALIKE, ALIKE]))
     # Half of them is no reason.
-    assert require_differences(make_trainer(texts=[ALIKE, GOOD])) == 0.5
+    assert preflight(make_trainer(texts=[ALIKE, GOOD]))["flat"] == 0.5
+    # A filter is still to choose prompts; of those it has left it is asked again.
+    filtered = make_trainer(texts=[ALIKE, ALIKE], filter=True)
+    assert "flat" not in preflight(filtered)
+    with pytest.raises(UserError, match="100% of the prompts have rollouts that are all worth"):
+        require_differences(filtered)
     # Two lists whose slots differ and whose sums do not: canonical GRPO cannot tell them apart.
     turned = ("red shoes\nxx", "xx\nblue lamp") * 2
     told = ("gift card", "lamp") * 2
     worth = {"weight_ctr": 0.0, "weight_length": 0.0}
-    assert require_differences(make_trainer(texts=[turned, told], **worth)) == 0
+    assert preflight(make_trainer(texts=[turned, told], **worth))["flat"] == 0
     of_sums = make_trainer(texts=[turned, told], algorithm="grpo", **worth)
-    assert require_differences(of_sums) == 0.5
+    assert preflight(of_sums)["flat"] == 0.5
 
 
 def test_a_policy_that_does_not_repeat_itself(make_trainer):
