@@ -8,36 +8,53 @@ two and a half times as large, so it shows fewer behaviours; a Think sample whos
 not show is left out, see training/LOG.md.)
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import click
 
 from aigq.settings import Home, UserError
 from aigq.steps import Job, lanes_option, run_jobs, unless_published
 
-# Think sessions that the teacher explains: more than 800 steps see once.
-_SESSIONS = "10000"
-_VERBOSE_DIRECT = ["--max-prompt-tokens", "448", "--batch-tokens", "4736"]
-_VERBOSE_THINK = ["--max-prompt-tokens", "480", "--batch-tokens", "5632"]
-_THINK = ["--variant", "think", "--base-model", "base_think"]
-_GRPO = {
-    "direct": ["--variant", "direct", "--base-model", "direct_il_sft"],
-    "think": ["--variant", "think", "--base-model", "think_il_sft"],
-}
 
-# The rows of the paper's tables, and what tells them apart; what takes longest comes first.
-_MODELS = {
-    "think_il_sft": ["sft", *_THINK],
-    "think_sft": ["sft", *_THINK, "--objective", "sft", *_VERBOSE_THINK],
-    "direct_il_sft": ["sft", "--variant", "direct"],
-    "direct_sft": ["sft", "--variant", "direct", "--objective", "sft", *_VERBOSE_DIRECT],
-    "direct_il_sft_verbose": [
-        *("sft", "--variant", "direct", "--prompt-style", "verbose"),
-        *_VERBOSE_DIRECT,
-    ],
-    "think_grpo": ["grpo", *_GRPO["think"], "--algorithm", "grpo"],
-    "think_il_grpo": ["grpo", *_GRPO["think"]],
-    "direct_grpo": ["grpo", *_GRPO["direct"], "--algorithm", "grpo"],
-    "direct_il_grpo": ["grpo", *_GRPO["direct"]],
+@dataclass(frozen=True)
+class _Size:
+    """What differs between sizes. ``sessions``: of Think, that the teacher explains, more than
+    training sees once. ``verbose``: budgets of the verbose prompt, by variant."""
+
+    sessions: int
+    ebr: Sequence[str]
+    verbose: dict[str, Sequence[str]]
+    is_rewarded: bool
+
+
+def _budgets(prompt: int, batch: int) -> list[str]:
+    return ["--max-prompt-tokens", str(prompt), "--batch-tokens", str(batch)]
+
+
+_SIZES = {
+    "tiny": _Size(10_000, [], {"direct": _budgets(448, 4736), "think": _budgets(480, 5632)}, True),
+    # No recipe of IL-GRPO is made for this size.
+    "small": _Size(
+        250_000,
+        ["--steps", "6000"],
+        {"direct": _budgets(1280, 40_960), "think": _budgets(1280, 65_536)},
+        False,
+    ),
 }
+# The rows of the paper's tables; what takes longest comes first.
+_MODELS = (
+    "think_il_sft",
+    "think_sft",
+    "think_il_sft_verbose",
+    "direct_il_sft",
+    "direct_sft",
+    "direct_il_sft_verbose",
+    "think_grpo",
+    "think_il_grpo",
+    "direct_grpo",
+    "direct_il_grpo",
+)
 
 
 @click.command()
@@ -53,9 +70,16 @@ _MODELS = {
     help="Days to train on, the later ones being the test. [default: dbt_project.yml's]",
 )
 @click.option(
+    "--recipe",
+    "size",
+    type=click.Choice([*_SIZES]),
+    default="tiny",
+    show_default=True,
+    help="Size of the models: tiny for 2 CPU cores; small for a GPU, without rewarded models.",
+)
+@click.option(
     "--models",
-    default=",".join(_MODELS),
-    help="Which of the list models to train, with commas between. [default: all]",
+    help="Which of the list models to train, with commas between. [default: all of that size]",
 )
 @click.option(
     "--instances",
@@ -65,23 +89,32 @@ _MODELS = {
     help="Test user-days to judge by.",
 )
 @lanes_option
-def main(shop: str, train_days: int | None, models: str, instances: int, lanes: int) -> None:
+def main(
+    shop: str, train_days: int | None, size: str, models: str | None, instances: int, lanes: int
+) -> None:
     """Train and judge every rung on one shop."""
-    names = models.split(",")
-    if unknown := [name for name in names if name not in _MODELS]:
-        raise UserError(f"--models: no {unknown[0]!r} in the ladder, but {', '.join(_MODELS)}")
+    there = [m for m in _MODELS if _SIZES[size].is_rewarded or not m.endswith("grpo")]
+    names = there if models is None else models.split(",")
+    if unknown := [name for name in names if name not in there]:
+        raise UserError(f"--models: no {unknown[0]!r} in the ladder, but {', '.join(there)}")
     for name in names:
         if name.endswith("grpo") and _start(name) not in names:
             raise UserError(f"--models: {name} starts from {_start(name)}, which is not among them")
     home = Home.from_environment()
     log = shop if train_days is None else f"{shop}, {train_days} days to train on"
-    jobs = _jobs(home, shop, train_days, names, instances)
+    log += "" if size == "tiny" else f", recipe {size}"
+    jobs = _jobs(home, shop, train_days, size, names, instances)
     run_jobs(home, "ladder", jobs, lanes=lanes, log=log)
     click.echo((home.reports / "ladder" / "evaluation.log").read_text())
 
 
 def _jobs(
-    home: Home, shop: str, train_days: int | None, names: list[str], instances: int
+    home: Home,
+    shop: str,
+    train_days: int | None,
+    size: str,
+    names: Sequence[str],
+    instances: int,
 ) -> list[Job]:
     """What comes first starts first where several could: reasons and Think take longest."""
     build = ["dbt", "build"]
@@ -89,7 +122,8 @@ def _jobs(
         build += ["--vars", f"{{train_days: {train_days}}}"]
 
     def teacher(task: str) -> list[str]:
-        return ["aigq", "generate", task, "--teacher", "rules", "--sessions", _SESSIONS]
+        sessions = str(_SIZES[size].sessions)
+        return ["aigq", "generate", task, "--teacher", "rules", "--sessions", sessions]
 
     def train(name: str, command: list[str], *after: str) -> Job:
         return Job(name, lambda: unless_published(home, name, ["aigq", "train", *command]), after)
@@ -104,30 +138,48 @@ def _jobs(
             Job("candidates", [teacher("candidates"), build], ("samples",)),
             # A model this small has to meet the grammar of interest points before it reasons in it.
             train(
-                "base_think", ["base", "--name", "base_think", "--think-share", "0.5"], "samples"
+                "base_think",
+                ["base", "--recipe", size, "--name", "base_think", "--think-share", "0.5"],
+                "samples",
             ),
             Job("alignments", [teacher("alignments"), build], ("candidates",)),
             Job("rationales", [teacher("rationales")], ("alignments",)),
         ]
-    jobs.append(train("base", ["base", "--recipe", "tiny"], "samples"))
+    jobs.append(train("base", ["base", "--recipe", size], "samples"))
     taught = [name for name in names if not name.endswith("grpo")]
     is_any_rewarded = len(taught) < len(names)
     for name in taught:
         after = ["base"] if name.startswith("direct") else ["base_think", "rationales"]
-        jobs += [train(name, [*_MODELS[name], "--name", name], *after), lists(name)]
+        jobs += [train(name, [*_command(name, size), "--name", name], *after), lists(name)]
     if is_any_rewarded:
         jobs.append(train("ctr", ["ctr"], "samples"))
     for name in names:
         if name not in taught:
-            train_it = train(name, [*_MODELS[name], "--name", name], _start(name), "ctr")
+            train_it = train(name, [*_command(name, size), "--name", name], _start(name), "ctr")
             jobs += [train_it, lists(name)]
-    jobs += [train("ebr", ["ebr"], "samples"), lists("ebr"), lists("base", "--zero-shot")]
+    ebr = train("ebr", ["ebr", *_SIZES[size].ebr], "samples")
+    jobs += [ebr, lists("ebr"), lists("base", "--zero-shot")]
     judged = [part for name in ["ebr", *names] for part in ("--model", name)]
     judged += ["--zero-shot", "base", "--instances", str(instances)]
     if is_any_rewarded:
         judged += ["--ctr", "ctr"]
     written = [job.name for job in jobs if job.name.startswith("lists_")]
     return [*jobs, Job("evaluation", [["aigq", "evaluate", *judged]], written)]
+
+
+def _command(name: str, size: str) -> list[str]:
+    """What tells the model ``name`` apart, as options of `aigq train`."""
+    variant, _, objective = name.partition("_")
+    if name.endswith("grpo"):
+        command = ["grpo", "--variant", variant, "--base-model", _start(name)]
+        return [*command, "--algorithm", objective]
+    command = ["sft", "--variant", variant, "--recipe", f"{variant}-{size}"]
+    if variant == "think":
+        command += ["--base-model", "base_think"]
+    if objective == "il_sft":
+        return command
+    command += ["--objective", "sft"] if objective == "sft" else ["--prompt-style", "verbose"]
+    return [*command, *_SIZES[size].verbose[variant]]
 
 
 def _start(name: str) -> str:

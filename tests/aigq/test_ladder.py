@@ -10,8 +10,8 @@ from aigq.cli import main
 from aigq.settings import Home, UserError
 
 
-def jobs(tmp_path, shop="default", train_days=None, names=tuple(ladder._MODELS)):
-    return ladder._jobs(Home(tmp_path), shop, train_days, list(names), instances=20)
+def jobs(tmp_path, shop="default", train_days=None, size="tiny", names=ladder._MODELS):
+    return ladder._jobs(Home(tmp_path), shop, train_days, size, names, instances=20)
 
 
 def commands(*args, **kwargs):
@@ -28,9 +28,11 @@ def check(command: list[str]) -> None:
     group.make_context("command", list(arguments))
 
 
-@pytest.mark.parametrize("shop", ["default", "low_loyalty", "clicks.csv.gz"])
-def test_every_command_is_one(tmp_path, shop):
-    for command in commands(tmp_path, shop, 63):
+@pytest.mark.parametrize(
+    ("shop", "size"), [("default", "tiny"), ("paper", "small"), ("clicks.csv.gz", "tiny")]
+)
+def test_every_command_is_one(tmp_path, shop, size):
+    for command in commands(tmp_path, shop, 63, size):
         if command[0] == "aigq" and "ingest" not in command:  # its files need not be there yet
             check(command)
         elif command[0] == "dbt":
@@ -53,10 +55,37 @@ def test_what_is_trained_is_judged(tmp_path):
     assert "--ctr" not in commands(tmp_path, names=["direct_il_sft"])[-1], "none is trained"
 
 
+def test_rows_differ_in_what_they_are_called_after(tmp_path):
+    of = {c[c.index("--name") + 1]: c for c in commands(tmp_path) if "--name" in c}
+    assert of["think_il_sft_verbose"] == [
+        *("aigq", "train", "sft", "--variant", "think", "--recipe", "think-tiny"),
+        *("--base-model", "base_think", "--prompt-style", "verbose"),
+        *("--max-prompt-tokens", "480", "--batch-tokens", "5632", "--name", "think_il_sft_verbose"),
+    ]
+    assert of["direct_sft"] == [
+        *("aigq", "train", "sft", "--variant", "direct", "--recipe", "direct-tiny"),
+        *("--objective", "sft", "--max-prompt-tokens", "448", "--batch-tokens", "4736"),
+        *("--name", "direct_sft"),
+    ]
+    assert of["direct_grpo"] == [
+        *("aigq", "train", "grpo", "--variant", "direct", "--base-model", "direct_il_sft"),
+        *("--algorithm", "grpo", "--name", "direct_grpo"),
+    ]
+
+
+def test_the_size_for_a_gpu(tmp_path):
+    names = [name for name in ladder._MODELS if not name.endswith("grpo")]
+    found = commands(tmp_path, "paper", size="small", names=names)
+    recipes = {c[c.index("--recipe") + 1] for c in found if "--recipe" in c}
+    assert recipes == {"small", "direct-small", "think-small"}
+    with pytest.raises(UserError, match="no 'direct_grpo' in the ladder, but think_il_sft, "):
+        ladder.main.main(["--recipe", "small", "--models", "direct_grpo"], standalone_mode=False)
+
+
 def test_no_job_starts_before_what_it_reads(tmp_path):
     after = {job.name: set(job.after) for job in jobs(tmp_path)}
     assert after["direct_il_sft"] == {"base"}
-    assert after["think_sft"] == {"base_think", "rationales"}
+    assert after["think_sft"] == after["think_il_sft_verbose"] == {"base_think", "rationales"}
     assert after["think_il_grpo"] == {"think_il_sft", "ctr"}
     assert after["lists_ebr"] == {"ebr"} and after["ebr"] == {"samples"}
     assert after["evaluation"] == {name for name in after if name.startswith("lists_")}

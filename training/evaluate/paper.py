@@ -5,7 +5,7 @@ A row belongs to a model by what it is called, else by what its manifest says it
 - ``--row ROW=NAME`` says so, or the name is the row's (``direct_sft``, ``think-il-grpo`` ...);
 - a model that is asked zero-shot; kind ``ebr``;
 - variant and objective of ``aigq train sft``: ``direct`` with ``il_sft`` is ``direct_il_sft``, with
-  a verbose prompt ``direct_il_sft_verbose``.
+  a verbose prompt ``direct_il_sft_verbose``; the same with ``think``.
 
 A row that no evaluated model belongs to says "not run".
 """
@@ -50,7 +50,7 @@ TABLE_1 = (
     PaperRow("think_il_grpo", "Think IL-SFT+IL-GRPO", (0.4704, 0.6624, 0.0745, 9.8)),
 )
 
-# Each step of the ladder adds one thing to the one before.
+# Each step of a ladder adds one thing to the one before: the paper's, and the same within Think.
 LADDER = (
     ("direct_sft", "Direct SFT, verbose"),
     ("direct_il_sft_verbose", "+ re-ranking"),
@@ -58,7 +58,15 @@ LADDER = (
     ("think_il_sft", "+ reasoning"),
     ("think_il_grpo", "+ IL-GRPO"),
 )
-ROWS = tuple(dict.fromkeys([*(row.key for row in TABLE_1), *(key for key, _ in LADDER)]))
+THINK_LADDER = (
+    ("think_sft", "Think SFT, verbose"),
+    ("think_il_sft_verbose", "+ re-ranking"),
+    ("think_il_sft", "+ compression"),
+    ("think_il_grpo", "+ IL-GRPO"),
+)
+ROWS = tuple(
+    dict.fromkeys(key for key, *_ in [*((r.key,) for r in TABLE_1), *LADDER, *THINK_LADDER])
+)
 
 
 def row_of(name: str, manifest: Mapping, *, is_zero_shot: bool) -> str | None:
@@ -108,13 +116,38 @@ def table_2(
     steps: Mapping[str, Mapping[tuple[str, int, str], Comparison]],
     names: Mapping[str, str],
 ) -> Table:
-    """The ablation ladder. ``steps``: each row's model against that of the nearest row above that
-    was run, the same instances."""
+    """The paper's ablation ladder. ``steps``: each row's model against that of the nearest row
+    above that was run (:func:`ladder_pairs`), the same instances."""
+    title = "Table 2 of the paper: the ablation ladder, ours"
+    note = "The paper's own numbers of this table are not at hand."
+    return _ladder_table(LADDER, title, [note], estimates, steps, names)
+
+
+def think_steps(
+    estimates: Mapping[str, Mapping[tuple[str, int, str], Estimate]],
+    steps: Mapping[str, Mapping[tuple[str, int, str], Comparison]],
+    names: Mapping[str, str],
+) -> Table:
+    """The same ladder within Think, which the paper has not: see :func:`table_2`. Without rows
+    where fewer than two of its models were run."""
+    if len([key for key, _ in THINK_LADDER if key in estimates]) < 2:
+        return Table("", [], [])
+    return _ladder_table(THINK_LADDER, "The same steps within Think", [], estimates, steps, names)
+
+
+def _ladder_table(
+    ladder: Sequence[tuple[str, str]],
+    caption: str,
+    notes: Sequence[str],
+    estimates: Mapping[str, Mapping[tuple[str, int, str], Estimate]],
+    steps: Mapping[str, Mapping[tuple[str, int, str], Comparison]],
+    names: Mapping[str, str],
+) -> Table:
     header = [""]
     for *_, title, _ in COLUMNS:
         header += [title, "step"]
     rows = []
-    for key, title in LADDER:
+    for key, title in ladder:
         cells = [_named(title, key, names)]
         for metric, k, _, digits in COLUMNS:
             step = steps.get(key, {}).get((metric, k, "all"))
@@ -124,19 +157,22 @@ def table_2(
             cells.append("" if step is None else difference(step, digits))
         rows.append(cells)
     return Table(
-        "Table 2 of the paper: the ablation ladder, ours",
+        caption,
         header,
         rows,
         [
             "Step: less the nearest row above that was run, 95% paired bootstrap interval, * where"
-            " it lies off 0. The paper's own numbers of this table are not at hand.",
+            " it lies off 0.",
+            *notes,
         ],
     )
 
 
-def ladder_pairs(present: Sequence[str]) -> list[tuple[str, str]]:
-    """(row, the nearest row above it that was run) of the ladder."""
-    run = [key for key, _ in LADDER if key in present]
+def ladder_pairs(
+    present: Sequence[str], ladder: Sequence[tuple[str, str]] = LADDER
+) -> list[tuple[str, str]]:
+    """(row, the nearest row above it that was run) of a ladder."""
+    run = [key for key, _ in ladder if key in present]
     return [(below, above) for above, below in pairwise(run)]
 
 

@@ -99,13 +99,17 @@ def tables(result: Result, *, matrices: bool) -> list[Table]:
     found = [_models_down(result, names, title, columns) for title, columns in _TABLES]
     of_row = {key: result.estimates[judged] for key, judged in result.rows.items()}
     row_names = {key: names[judged] for key, judged in result.rows.items()}
-    steps = {
-        below: compared(result, result.rows[below], result.rows[above])
-        for below, above in paper.ladder_pairs(list(result.rows))
-    }
     if result.rows:
         found.append(paper.table_1(of_row, row_names))
-        found.append(paper.table_2(of_row, steps, row_names))
+        for table, ladder in (
+            (paper.table_2, paper.LADDER),
+            (paper.think_steps, paper.THINK_LADDER),
+        ):
+            steps = {
+                below: compared(result, result.rows[below], result.rows[above])
+                for below, above in paper.ladder_pairs(list(result.rows), ladder)
+            }
+            found.append(table(of_row, steps, row_names))
     found += [_comparison(result, names, one, other) for one, other in result.asked]
     if matrices:
         found += [_matrix(result, names, column) for column in _MATRICES]

@@ -104,6 +104,25 @@ def test_the_ladder_shows_steps_between_the_rows_that_were_run():
     ]
 
 
+def test_the_steps_within_think_have_a_table_of_their_own():
+    present = ["direct_sft", "think_il_sft", "think_sft", "think_il_sft_verbose"]
+    pairs = paper.ladder_pairs(present, paper.THINK_LADDER)
+    assert pairs == [
+        ("think_il_sft_verbose", "think_sft"),
+        ("think_il_sft", "think_il_sft_verbose"),
+    ]
+    steps = {"think_il_sft": {("cate_hr", 30, "all"): Comparison(0.02, 0.01, 0.03, 0.001, 100)}}
+    estimates = {key: figures(0.5, 8.0) for key in present}
+    table = paper.think_steps(estimates, steps, {key: key for key in present})
+    assert [row[:3] for row in table.rows] == [
+        ["Think SFT, verbose", ".500", ""],
+        ["+ re-ranking", ".500", ""],
+        ["+ compression", ".500", "+.020 [.010 .030]*"],
+        ["+ IL-GRPO", "not run", ""],
+    ]
+    assert not paper.think_steps({"think_sft": figures(0.5, 8.0)}, {}, {}).rows
+
+
 def test_rows_by_name_or_manifest():
     def row(name: str, is_zero_shot: bool = False, **manifest) -> str | None:
         return paper.row_of(name, manifest, is_zero_shot=is_zero_shot)
@@ -116,5 +135,7 @@ def test_rows_by_name_or_manifest():
     verbose = {"prompt_style": "verbose"}
     assert row("direct", **il_sft, settings=verbose) == "direct_il_sft_verbose"
     assert row("mine", variant="direct", objective="sft", settings=verbose) == "direct_sft"
+    think = {"variant": "think", "objective": "il_sft", "settings": verbose}
+    assert row("mine", **think) == "think_il_sft_verbose"
     assert row("direct", variant="direct") is None
     assert row("base") is None

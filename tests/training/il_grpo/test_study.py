@@ -87,7 +87,7 @@ def test_seed_1_is_trained_as_the_ladder_trains_it(tmp_path, commands, variant):
     found = commands(Home(tmp_path), {variant: study.table_rows(variant, [1, 2, 3], False)})
     options = {c[c.index("--name") + 1]: c[2:] for c in _training(found)}
     for name in (f"{variant}_grpo", f"{variant}_il_grpo"):
-        assert settings(options[name]) == settings([*ladder._MODELS[name], "--name", name])
+        assert settings(options[name]) == settings([*ladder._command(name, "tiny"), "--name", name])
 
 
 def test_ablations_take_one_thing_away():
