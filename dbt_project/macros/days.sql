@@ -53,11 +53,12 @@
 {{ return(found.columns[0].values() | list) }}
 {% endmacro %}
 
-{# Whether this run builds days that something is fitted on (`training_days`, `score_edges`): what
-   was made by it is then made anew, of all days. #}
+{# Whether this run builds days that something is fitted on (`training_days`, `training_profiles`,
+   `score_edges`): what was made by it is then made anew, of all days. #}
 {% macro fit_changed(name) %}
 {% set days = {
     'training_days': "is_logged and shop_date <= (select train_end_date from " ~ target.database ~ ".meta.shop)",
+    'training_profiles': "(is_logged or is_new_user) and shop_date <= (select train_end_date from " ~ target.database ~ ".meta.shop)",
     'score_edges': "is_logged and shop_date = (select first_date from " ~ target.database ~ ".monitoring.score_edges)",
 }[name] %}
 {% set found = run_query("select count(*) from " ~ user_days() ~ " where " ~ days) %}

@@ -280,6 +280,49 @@ select
 from counted
 qualify position <= 30;
 
+create temp table profile_queries as
+with days as (
+    select
+        coalesce(gender, 'unknown') as gender, coalesce(age_band, 'unknown') as age_band,
+        coalesce(region, 'unknown') as region, query_id, train_end_date - event_date as age,
+        count(distinct user_id) as users,
+    from behaviors
+    cross join shop
+    left join landing.users as users using (user_id)
+    where action = 'search' and event_date <= train_end_date
+    group by all
+),
+own as (
+    select
+        gender, age_band, region, query_id,
+        sum(users * cast(pow(0.5, age / 7.0) as decimal(18, 12))) as popularity,
+    from days
+    group by all
+),
+shares as (
+    select
+        query_id,
+        cast(sum(popularity) / sum(sum(popularity)) over () as decimal(18, 12)) as share,
+    from own
+    group by query_id
+),
+wanted as (
+    select gender, age_band, region, query_id from own
+    union
+    select gender, age_band, region, query_id
+    from (select distinct gender, age_band, region from own) cross join popular
+)
+select
+    gender, age_band, region, query_id,
+    row_number() over (
+        partition by gender, age_band, region
+        order by coalesce(popularity, 0) + 100 * share desc, query_id
+    ) as position,
+from wanted
+inner join shares using (query_id)
+left join own using (gender, age_band, region, query_id)
+qualify position <= 30;
+
 create temp table requests as
 select request_id, user_id, requested_at, cast(requested_at as date) as request_date
 from landing.hint_requests;
@@ -1003,9 +1046,24 @@ from summed
 left join popular using (query_id);
 
 copy (
-    with lists as (
+    with of_profile as (
+        select instance_id, 'popularity_profile' as model, position, query_id
+        from test_user_days as instances
+        inner join profile_queries as queries
+            on
+                coalesce(instances.gender, 'unknown') = queries.gender
+                and coalesce(instances.age_band, 'unknown') = queries.age_band
+                and coalesce(instances.region, 'unknown') = queries.region
+    ),
+    lists as (
         select instance_id, 'popularity' as model, position, query_id
         from test_user_days cross join popular
+        union all
+        from of_profile
+        union all
+        select instance_id, 'popularity_profile', position, query_id
+        from test_user_days cross join popular
+        anti join of_profile using (instance_id)
         union all
         select
             instance_id, 'co_click',

@@ -616,6 +616,24 @@ class Reference:
         total = float(sum(known.values()))
         return {q: twelve_decimals(float(known[q]) / total) for q in ranked}
 
+    def popularity_profile(self) -> dict[str, list[str]]:
+        """Ranked queries of the baseline by instance id."""
+        known = {q: popularity for q, (_, popularity, _) in self.training_queries().items()}
+        total = float(sum(known.values()))
+        shares = {q: twelve_decimals(float(p) / total) for q, p in known.items()}
+        own: dict[tuple, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+        for user, query, age in set(self.training_searches()):
+            own[tuple(self.profile(user).values())][query] += half_life(age, 7)
+        found = {}
+        for instance, row in self.test_user_days().items():
+            profile = tuple(row[name] for name in self.profile(""))
+            if profile in own:
+                votes = {q: own[profile].get(q, 0) + 100 * share for q, share in shares.items()}
+                found[instance] = sorted(votes, key=lambda q: (-votes[q], q))[:30]
+            else:
+                found[instance] = list(self.popularity())
+        return found
+
     def co_click_own(self) -> dict[str, list[str]]:
         """Ranked queries of the baseline: co-click, own searches and the popular ones."""
         popular = self.popularity()

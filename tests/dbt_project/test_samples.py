@@ -132,10 +132,11 @@ def test_popularity_is_that_of_the_reference(random_shop, rows_of):
     assert found == dict.fromkeys(reference.test_user_days(), expected)
 
 
-@pytest.mark.parametrize("model", ["own_recent", "co_click", "co_click_own"])
+@pytest.mark.parametrize("model", ["popularity_profile", "own_recent", "co_click", "co_click_own"])
 def test_baselines_are_those_of_the_reference(random_shop, rows_of, model):
     home, reference = random_shop
     expected = {
+        "popularity_profile": reference.popularity_profile,
         "own_recent": reference.own_recent,
         "co_click": reference.co_click,
         "co_click_own": reference.co_click_own,

@@ -32,7 +32,7 @@ from training.evaluate.result import store
 if TYPE_CHECKING:
     from aigq.ctr import CtrScorer
 
-BASELINES = ("popularity", "co_click", "own_recent", "co_click_own")
+BASELINES = ("popularity", "popularity_profile", "co_click", "own_recent", "co_click_own")
 
 
 @click.command()

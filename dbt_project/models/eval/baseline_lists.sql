@@ -1,13 +1,13 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='changed',
-    meta={'day': 'session_date', 'user': 'user_id', 'fitted_on': 'training_days'}
+    meta={'day': 'session_date', 'user': 'user_id', 'fitted_on': 'training_profiles'}
 ) }}
 
 -- Fitted on training days only; contexts are those of the models. What was tried: training/LOG.md.
 with lists as (
 
-    {% for model in ['popularity', 'co_click', 'own_recent', 'co_click_own'] %}
+    {% for model in ['popularity', 'popularity_profile', 'co_click', 'own_recent', 'co_click_own'] %}
     {{ 'union all' if not loop.first }}
     select
         instance_id,
@@ -33,7 +33,7 @@ final as (
         position,
         query_text,
     from lists
-    where {{ in_changed_contexts('lists.user_id', 'lists.session_date', fitted_on='training_days') }}
+    where {{ in_changed_contexts('lists.user_id', 'lists.session_date', fitted_on='training_profiles') }}
 
 )
 
