@@ -16,7 +16,7 @@ from aigq.settings import Home, UserError
 from training.checkpoint import lora_config, resolve_base
 from training.memory import GIB, Batch, predict
 from training.parts import PAD_TO
-from training.precision import attention_on_cpu, bf16_is_fast
+from training.precision import attention_is_fused, bf16_is_fast
 
 
 def report(home: Home, settings: Any, recipes: Path, *, processes: int = 1) -> str:
@@ -39,7 +39,7 @@ def report(home: Home, settings: Any, recipes: Path, *, processes: int = 1) -> s
         batch,
         bf16=bf16,
         world=processes,
-        fused_attention=on_gpu or attention_on_cpu(bf16=bf16) == "sdpa",
+        fused_attention=attention_is_fused(bf16=bf16, on_gpu=on_gpu),
         lora=lora,
         weights_dtype=settings.weights_dtype,
     )

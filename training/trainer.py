@@ -24,7 +24,7 @@ from training import distributed
 from training.atomic import AtomicCheckpoints, GoOn, checkpoints, discard_partial, diverged
 from training.optimizer import MuonAdamW
 from training.parts import MASKED, Example, Parts, collator, planned_tokens, target_loss
-from training.precision import attention_on_cpu
+from training.precision import set_fast_attention
 from training.settings import TrainSettings
 
 
@@ -127,8 +127,7 @@ def train(
     rank, world = distributed.rank(), distributed.world_size()
     if rank == 0:
         discard_partial(work)
-    if not torch.cuda.is_available():
-        model.set_attn_implementation(attention_on_cpu(bf16=bf16))
+    set_fast_attention(model, bf16=bf16)
     dataset = Dataset.from_dict(
         {"input_ids": [e.input_ids for e in examples], "labels": [e.labels for e in examples]}
     )

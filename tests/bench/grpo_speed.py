@@ -29,7 +29,7 @@ from training.il_grpo.scoring import TERMS
 from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import plan
 from training.il_grpo.trainer import ListGrpoTrainer
-from training.precision import attention_on_cpu
+from training.precision import set_fast_attention
 
 
 class Written:
@@ -116,8 +116,7 @@ def main(base_model: str, variant: str, steps: int, repetitions: int) -> None:
 
         def make(kind, number):
             model, _, _ = load_base(start.base)
-            if not torch.cuda.is_available():
-                model.set_attn_implementation(attention_on_cpu(bf16=False))
+            set_fast_attention(model, bf16=False)
             more = {"tasks": tasks, "order": order, "scorer": ready.scorer, "how": how}
             if kind is not Ours:
                 rows = [{"prompt": tasks[i].prompt, "row": i} for i in order]

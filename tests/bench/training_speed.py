@@ -9,7 +9,8 @@ Examples are drawn: prompts of 100 to 176 tokens, targets of 15 to 60, as recipe
 them; what the tokens are makes no difference to the speed. The peer gets the planned batches and
 nothing else: it pads them as they come and computes the loss of transformers over every position.
 Memory is measured from before the model is made to the peak of training: of the resident set (its
-kernel counter, reset), on GPUs of torch's allocator.
+kernel counter, reset), on GPUs of torch's allocator. Two small steps come before, so that what the
+libraries load and compile once is not counted.
 """
 
 import json
@@ -27,7 +28,7 @@ from transformers import TrainerCallback
 
 from aigq.settings import PROJECT_ROOT, recipe_path
 from training.parts import MASKED, PAD_TO, Example
-from training.precision import attention_on_cpu
+from training.precision import attention_is_fused
 
 CONTESTANTS = ("ours", "plain")
 _VOCABULARY = 4096
@@ -86,15 +87,17 @@ def measured(contestant: str, recipe: str, steps: int, batch_tokens: int, layout
         },
     )
     examples = drawn_examples()
-    plan = plan_batches(
-        [len(e.input_ids) for e in examples],
-        batch_tokens=batch_tokens,
-        steps=steps + 10,
-        max_epochs=10**6,
-        seed=1,
+    lengths = [len(e.input_ids) for e in examples]
+    plan, before = (
+        plan_batches(lengths, batch_tokens=tokens, steps=count, max_epochs=10**6, seed=1)
+        for tokens, count in ((batch_tokens, steps + 10), (256, 2))
     )
     bf16 = bf16_is_fast()
     make = ours if contestant == "ours" else plain
+    with tempfile.TemporaryDirectory() as work:
+        tiny = new_model(BaseSettings(), Stub())
+        make(tiny, examples, before, settings, Path(work), bf16, Clock(start=10))
+        del tiny
     clock = Clock(start=10)
     start_bytes = reset_peak()
     model = new_model(settings, Stub())
@@ -215,7 +218,7 @@ def predicted_bytes(config, settings, examples, plan, bf16) -> int:
             first = min(examples[i].target_start for i in batch) // PAD_TO * PAD_TO
             batches.append(Batch(len(batch), width, width - first))
     largest = max(batches, key=lambda b: b.rows * b.width)
-    fused = torch.cuda.is_available() or attention_on_cpu(bf16=bf16) == "sdpa"
+    fused = attention_is_fused(bf16=bf16, on_gpu=torch.cuda.is_available())
     return predict(config, settings, largest, bf16=bf16, fused_attention=fused).total
 
 

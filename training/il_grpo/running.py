@@ -13,7 +13,7 @@ from training.checkpoint import lora_config
 from training.il_grpo.settings import GrpoSettings
 from training.il_grpo.tasks import plan
 from training.il_grpo.trainer import ListGrpoTrainer
-from training.precision import attention_on_cpu
+from training.precision import set_fast_attention
 from training.trainer import Progress
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ def make_trainer(
 ) -> ListGrpoTrainer:
     """A trainer whose batches hold every task once an epoch."""
     model = ready.model
-    if not torch.cuda.is_available():
-        model.set_attn_implementation(attention_on_cpu(bf16=bf16))
+    set_fast_attention(model, bf16=bf16)
     tasks = ready.tasks.train
     trainer = ListGrpoTrainer(
         model=model,
