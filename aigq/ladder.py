@@ -2,10 +2,10 @@
 
 Jobs that do not wait for one another run side by side. Run again after an interruption, it goes on:
 jobs are safe to repeat, and models that are already trained are not trained again. Models of one
-variant differ in what their name says only: the same base model, sessions, steps and samples a
-step. (A verbose prompt takes about three times the tokens of a compressed one and its budgets are
-two and a half times as large, so it shows fewer behaviours; a Think sample whose triggers it does
-not show is left out, see training/LOG.md.)
+variant differ in what their name says: the same base model, sessions, steps and about as many
+samples a step. A verbose prompt takes about three times the tokens of a compressed one and its
+budget is two to two and a half times as large, so it shows fewer behaviours; a Think sample whose
+triggers it does not show is left out, so that Think learns from fewer samples by it.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ _SIZES = {
     "small": _Size(
         250_000,
         ["--steps", "6000"],
-        {"direct": _budgets(1280, 40_960), "think": _budgets(1280, 65_536)},
+        {"direct": _budgets(1280, 40_960), "think": _budgets(1024, 60_416)},
         False,
     ),
 }

@@ -60,16 +60,21 @@ def load_base(base: BaseModel, dtype: str = "float32", *, longest: int = 0) -> t
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load base model {base.source}: {error}") from None
     check_match(base.source, model, tokenizer)
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if positions and longest > positions:
-        raise UserError(
-            f"{base.source} has {positions} positions, and prompts with their targets may be"
-            f" {longest} tokens long: lower max_prompt_tokens or max_target_tokens"
-        )
+    require_positions(base.source, model.config, longest)
     if tokenizer.pad_token_id is None:
         # Padding is masked everywhere, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer, stored
+
+
+def require_positions(source: str, config: Any, longest: int) -> None:
+    """Raises :class:`UserError` where a model of ``config`` has less than ``longest`` positions."""
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions and longest > positions:
+        raise UserError(
+            f"{source} has {positions} positions, and prompts with their targets may be {longest}"
+            " tokens long: lower max_prompt_tokens or max_target_tokens"
+        )
 
 
 def check_match(source: str, model: Any, tokenizer: Any) -> None:

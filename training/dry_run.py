@@ -13,7 +13,7 @@ import torch
 
 from aigq.context import SPECIAL_TOKENS
 from aigq.settings import Home, UserError
-from training.checkpoint import lora_config, resolve_base
+from training.checkpoint import lora_config, require_positions, resolve_base
 from training.memory import GIB, Batch, predict
 from training.parts import PAD_TO
 from training.precision import attention_is_fused, bf16_is_fast
@@ -22,9 +22,11 @@ from training.precision import attention_is_fused, bf16_is_fast
 def report(home: Home, settings: Any, recipes: Path, *, processes: int = 1) -> str:
     """Sizes, tokens of a step and memory per process, for people. ``settings``: SftSettings.
 
-    Raises :class:`UserError` for an architecture that is not known here.
+    Raises :class:`UserError` for an architecture that is not known here, or has too few positions.
     """
     config, origin, is_here = _config(home, settings.base_model, recipes)
+    longest = settings.max_prompt_tokens + settings.max_target_tokens
+    require_positions(settings.base_model, config, longest)
     on_gpu = torch.cuda.is_available() or not is_here
     bf16 = on_gpu or bf16_is_fast()
     batch = micro_batch(settings, processes)

@@ -7,7 +7,7 @@ import pytest
 
 from aigq import ladder
 from aigq.cli import main
-from aigq.settings import Home, UserError
+from aigq.settings import Home, UserError, recipe_path
 
 
 def jobs(tmp_path, shop="default", train_days=None, size="tiny", names=ladder._MODELS):
@@ -80,6 +80,26 @@ def test_the_size_for_a_gpu(tmp_path):
     assert recipes == {"small", "direct-small", "think-small"}
     with pytest.raises(UserError, match="no 'direct_grpo' in the ladder, but think_il_sft, "):
         ladder.main.main(["--recipe", "small", "--models", "direct_grpo"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_what_a_model_is_asked_has_room_in_it(tmp_path, size):
+    from training.base.job import POSITIONS
+    from training.il_sft.settings import SftSettings
+
+    names = [name for name in ladder._MODELS if not name.endswith("grpo")]
+    found = [c for c in commands(tmp_path, size=size, names=names) if c[1:3] == ["train", "sft"]]
+    assert len(found) == 6
+    for command in found:
+        given = dict(zip(command[3::2], command[4::2], strict=True))
+        path = recipe_path("training/il_sft", given["--recipe"])
+        budgets = {
+            name: int(given[f"--{name.replace('_', '-')}"])
+            for name in ("max_prompt_tokens", "batch_tokens")
+            if f"--{name.replace('_', '-')}" in given
+        }
+        settings = SftSettings.load(path, budgets)
+        assert settings.max_prompt_tokens + settings.max_target_tokens <= POSITIONS
 
 
 def test_no_job_starts_before_what_it_reads(tmp_path):

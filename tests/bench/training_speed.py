@@ -13,6 +13,8 @@ kernel counter, reset), on GPUs of torch's allocator. Two small steps come befor
 libraries load and compile once is not counted.
 """
 
+import ctypes
+import gc
 import json
 import statistics
 import subprocess
@@ -98,6 +100,8 @@ def measured(contestant: str, recipe: str, steps: int, batch_tokens: int, layout
         tiny = new_model(BaseSettings(), Stub())
         make(tiny, examples, before, settings, Path(work), bf16, Clock(start=10))
         del tiny
+    gc.collect()
+    give_back_heap()
     clock = Clock(start=10)
     start_bytes = reset_peak()
     model = new_model(settings, Stub())
@@ -220,6 +224,11 @@ def predicted_bytes(config, settings, examples, plan, bf16) -> int:
     largest = max(batches, key=lambda b: b.rows * b.width)
     fused = attention_is_fused(bf16=bf16, on_gpu=torch.cuda.is_available())
     return predict(config, settings, largest, bf16=bf16, fused_attention=fused).total
+
+
+def give_back_heap() -> None:
+    """Else what was freed is taken again, and not counted."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def reset_peak() -> int:

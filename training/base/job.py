@@ -18,6 +18,7 @@ from aigq import jobs
 from training.command import train_command
 from training.settings import MODEL_NAME, TrainSettings
 
+POSITIONS = 2048
 # Lines of the copy curriculum are drawn from this many behaviours.
 _MAX_LINES_READ = 100_000
 
@@ -134,7 +135,7 @@ def new_model(settings: BaseSettings, tokenizer: Any) -> Any:
             num_key_value_heads=settings.heads,
             head_dim=settings.head_dim,
             intermediate_size=settings.intermediate_size,
-            max_position_embeddings=2048,
+            max_position_embeddings=POSITIONS,
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,

@@ -210,7 +210,8 @@ def choose_days(logged: dict[date, bool], asked: Days, seen: list[date]) -> list
     """The days to train on, of those ``logged`` (with whether each is a training day).
 
     By default all training days; where ``seen`` days are gone on from, the next one. Raises
-    :class:`UserError` for days already seen or past, and for a range without displayed hints.
+    :class:`UserError` for days already seen or past, for a range without displayed hints, and for
+    one that leaves out a day in between, which could never be learned from later (eq. 15).
     """
     candidates = [day for day in logged if not seen or day > seen[-1]]
     if asked.first and seen and asked.first <= seen[-1]:
@@ -225,6 +226,11 @@ def choose_days(logged: dict[date, bool], asked: Days, seen: list[date]) -> list
     else:
         first, last = asked.first or date.min, asked.last or date.max
         chosen = [day for day in candidates if first <= day <= last]
+    if seen and chosen and chosen[0] != candidates[0]:
+        raise UserError(
+            f"the model has seen days up to {seen[-1]}, and going on from {chosen[0]} would leave"
+            f" out {candidates[0]} for good: begin there"
+        )
     if not chosen:
         known = f"{min(logged)} to {max(logged)}"
         raise UserError(

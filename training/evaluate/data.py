@@ -16,6 +16,9 @@ from aigq.settings import UserError
 from training.evaluate.metrics import MAX_CANDIDATES, DrawnList
 from training.evaluate.slices import Instance, TrueQuery
 
+# Baselines that have a list for every user-day, whatever its context.
+_FOR_EVERYONE = ("popularity", "popularity_profile", "co_click_own")
+
 
 @dataclass(frozen=True, order=True)
 class Judged:
@@ -138,7 +141,8 @@ def load_lists(con, context_keys: Mapping[str, str], judged: Judged, lists: int)
         for instance_id, of in found.items()
     }
     if judged.is_baseline:
-        # No row is a list too: it has nothing to say.
+        _refuse_unmade(con, judged)
+        # Else no row is a list too: it has nothing to say.
         drawn = {i: (DrawnList(tuple(found[i][0] if i in found else ())),) for i in instance_ids}
         return Lists(ranked, drawn)
     draws = con.execute(
@@ -159,6 +163,21 @@ def load_lists(con, context_keys: Mapping[str, str], judged: Judged, lists: int)
     _refuse_gaps(judged, instance_ids, by_instance)
     drawn = {instance_id: tuple(of) for instance_id, of in by_instance.items()}
     return Lists(ranked, drawn, _generated_by(con, of_model))
+
+
+def _refuse_unmade(con, judged: Judged) -> None:
+    """A baseline that has a list for everyone, and was not known to the software that built the
+    lake, must not count as one without hits."""
+    is_unmade = con.execute(
+        "SELECT bool_or(model = 'popularity') AND NOT bool_or(model = ?) FROM lake.eval.lists"
+        " WHERE model_version = 'sql' AND model IN ('popularity', ?)",
+        [judged.name, judged.name],
+    ).fetchone()[0]
+    if judged.name in _FOR_EVERYONE and is_unmade:
+        raise UserError(
+            f"the lake was built without the baseline {judged.name}, by an older version of this"
+            " software: run `dbt build --full-refresh`"
+        )
 
 
 def _refuse_gaps(judged: Judged, instance_ids: Sequence[str], drawn: Mapping) -> None:

@@ -5,7 +5,8 @@ A row belongs to a model by what it is called, else by what its manifest says it
 - ``--row ROW=NAME`` says so, or the name is the row's (``direct_sft``, ``think-il-grpo`` ...);
 - a model that is asked zero-shot; kind ``ebr``;
 - variant and objective of ``aigq train sft``: ``direct`` with ``il_sft`` is ``direct_il_sft``, with
-  a verbose prompt ``direct_il_sft_verbose``; the same with ``think``.
+  a verbose prompt ``direct_il_sft_verbose``; the same with ``think``. ``sft`` with a compressed
+  prompt has no row, unless ``--row`` gives it one.
 
 A row that no evaluated model belongs to says "not run".
 """
@@ -73,11 +74,13 @@ def row_of(name: str, manifest: Mapping, *, is_zero_shot: bool) -> str | None:
     """The row that a model belongs to, None where there is none for it."""
     if is_zero_shot:
         return "zero_shot"
+    settings = manifest.get("settings") or {}
+    if manifest.get("objective") == "sft" and settings.get("prompt_style") == "compressed":
+        return None  # the paper's SFT asks verbosely, and a step changes one thing
     if name.replace("-", "_") in ROWS:
         return name.replace("-", "_")
     if manifest.get("kind") == models.EBR:
         return "ebr"
-    settings = manifest.get("settings") or {}
     key = f"{manifest.get('variant')}_{manifest.get('objective')}"
     if settings.get("prompt_style") == "verbose" and f"{key}_verbose" in ROWS:
         key += "_verbose"

@@ -200,6 +200,7 @@ def test_days_that_are_chosen(asked, seen, first, last):
     [
         (Days(day(8), day(9)), [day(8)], "goes on from the day after, not from 2026-03-08"),
         (Days(None, day(7)), [day(8)], "2026-03-07 already"),
+        (Days(day(10), None), [day(8)], "would leave out 2026-03-09 for good: begin there"),
         (Days(day(20), None), [], "the log has days 2026-03-01 to 2026-03-10"),
     ],
 )

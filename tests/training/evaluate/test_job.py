@@ -64,7 +64,8 @@ def shop(home, monkeypatch):
             "CREATE TABLE lake.items.query_categories AS"
             " SELECT 'tent' AS query_text, 'c1' AS leaf_category_id, 'clicks' AS source"
         )
-        versions = ", ".join(f"('direct', '{v}')" for v in VERSIONS)
+        models = [(name, "sql") for name in ("popularity", "popularity_profile", "co_click_own")]
+        models += [("direct", version) for version in VERSIONS]
         con.execute(
             f"""
             CREATE TABLE lake.eval.all_lists AS
@@ -72,7 +73,7 @@ def shop(home, monkeypatch):
                 instance_id, model, model_version, 0 AS list_index, 1 AS position,
                 'tent' AS query_text
             FROM lake.samples.test_user_days
-            CROSS JOIN (VALUES ('popularity', 'sql'), {versions}) AS m (model, model_version)
+            CROSS JOIN (VALUES {", ".join(map(str, models))}) AS m (model, model_version)
             """
         )
         con.execute("CREATE VIEW lake.eval.lists AS SELECT * FROM lake.eval.all_lists")
@@ -170,6 +171,13 @@ def test_two_versions_of_a_model_are_told_apart(shop, rows_of):
     (row,) = rows_of(shop, "SELECT parameters FROM meta.runs WHERE job = 'evaluate'")
     assert json.loads(row["parameters"])["models"] == [f"direct@{v}" for v in VERSIONS]
     assert rows_down(evaluate("direct"))[-1] == "direct"
+
+
+def test_a_baseline_that_the_lake_was_built_without_is_no_miss(shop):
+    older = "DELETE FROM lake.eval.all_lists WHERE model = 'popularity_profile'"
+    warehouse.write(shop, lambda lake: lake.execute(older))
+    said = evaluate("direct", code=1)
+    assert "the lake was built without the baseline popularity_profile" in said
 
 
 def test_a_report_says_that_requests_are_replayed(shop):
@@ -283,7 +291,8 @@ def test_what_lists_are_rewarded_for(shop, rows_of, monkeypatch):
     assert found["own_recent"] == 0, "it has no list"
     repeats = rows_of(shop, "SELECT * FROM eval.metrics WHERE metric = 'repeats'")
     found = {row["model"]: (row["value"], row["instances"]) for row in repeats}
-    assert found == {"direct": (0.5, 5), "popularity": (0, 6)}
+    assert found.pop("direct") == (0.5, 5)
+    assert found == dict.fromkeys(("popularity", "popularity_profile", "co_click_own"), (0, 6))
     assert ".500 [.500 .500] (5)" in page and ".000 [.000 .000] (6)" in page
 
     evaluate("direct@late", options=("--instances", "6"))

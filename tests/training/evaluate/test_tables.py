@@ -137,5 +137,7 @@ def test_rows_by_name_or_manifest():
     assert row("mine", variant="direct", objective="sft", settings=verbose) == "direct_sft"
     think = {"variant": "think", "objective": "il_sft", "settings": verbose}
     assert row("mine", **think) == "think_il_sft_verbose"
+    compressed = {"prompt_style": "compressed"}
+    assert row("direct_sft", variant="direct", objective="sft", settings=compressed) is None
     assert row("direct", variant="direct") is None
     assert row("base") is None
