@@ -5,13 +5,37 @@ creates the lake, its job tables and the folder of exported features where they 
 registers the SQL functions, and lets DuckDB spill into the data home.
 """
 
+import fcntl
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
 
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
 from aigq import features, jobs, warehouse
 from aigq.settings import Home
+
+
+def _folder_of_ones_own(parent: Path) -> tuple[IO[str], Path]:
+    """An open file, and a folder that is this process' own while it is open; folders of those that
+    have been killed go, gigabytes though they may hold."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / "lock").open("w") as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        for path in parent.glob("*.lock"):
+            with path.open() as lock, suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+                path.unlink()
+        number, name = tempfile.mkstemp(suffix=".lock", dir=parent)
+        own = os.fdopen(number, "w")
+        fcntl.flock(own, fcntl.LOCK_EX)
+    return own, Path(name).with_suffix("")
 
 
 def _true_after(act: Callable[[], None]) -> Callable[[], bool]:
@@ -35,7 +59,8 @@ class Plugin(BasePlugin):
         # What does not fit into memory; by itself DuckDB would take the current folder. Settings of
         # profiles.yml are made again for every model, which DuckDB refuses for this one once
         # something lies there.
-        conn.execute("SET temp_directory = ?", [str(home.root / "spilled")])
+        self._spilled, folder = _folder_of_ones_own(home.root / "spilled")
+        conn.execute("SET temp_directory = ?", [str(folder)])
         # For the run's hooks. Released by the end of the process at the latest. Other catalogs than
         # SQLite sort their writers out themselves.
         lock = warehouse.WriteLock(home) if local else None

@@ -5,7 +5,7 @@ ingest runs at a time per home, which is what makes the judgement against the la
 """
 
 import fcntl
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,8 +94,11 @@ def _one_at_a_time(home: Home) -> Iterator[None]:
 
 def ingest(run: jobs.Run, tables: list[str], loader: Loader) -> dict[str, judge.Counts]:
     """Stage, judge, write, report. Raises :class:`UserError` before anything is written."""
-    with tempfile.TemporaryDirectory(prefix="aigq-ingest-") as name:
-        scratch = Path(name)
+    # In the data home, which has room for a log; what a killed ingest left there goes.
+    scratch = run.home.cache / "ingest"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
         database = scratch / "stage.duckdb"
         counts = _stage_and_judge(run.home, tables, loader, database)
 
@@ -107,6 +110,8 @@ def ingest(run: jobs.Run, tables: list[str], loader: Loader) -> dict[str, judge.
 
         stored = warehouse.write(run.home, write)
         _report(run, counts, database, stored)
+    finally:
+        shutil.rmtree(scratch)
     return counts
 
 

@@ -95,6 +95,7 @@ def test_killed_at_any_moment(shop, changed_rows, tmp_path_factory):
         process.wait()
     assert shop.ingest().exit_code == 0
     assert shop.tables() == undisturbed.tables()
+    assert not [*shop.home.cache.glob("ingest*")], "nothing that the killed ones staged is left"
     assert shop.counts(shop.ingest())["users"] == (2, 0, 0, 0, 2)
 
 
