@@ -19,6 +19,8 @@ MANIFEST = "manifest.json"
 _WORK = ".work"
 # `kind` in the manifest of models of `aigq train ebr`.
 EBR = "ebr"
+# What `aigq evaluate` shows beside models: lists made by SQL (`eval.baseline_lists`).
+BASELINES = ("popularity", "popularity_profile", "co_click", "own_recent", "co_click_own")
 # How the models get made that others stand on.
 _MAKERS = {
     "base": "train base",

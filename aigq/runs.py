@@ -33,6 +33,8 @@ def command(limit: int, as_json: bool) -> None:
         snapshots = f"{row['snapshot_read']}→{row['snapshot_written'] or '?'}"
         started = f"{row['started_at']:%Y-%m-%d %H:%M:%S}"
         click.echo(f"{started:<20}{took:>9}  {row['status']:<10}{snapshots:<13}{row['run_id']}")
+    if any(row["status"] == "running" for row in rows):
+        click.echo("running: no end is recorded; such a run is at work, or was killed")
 
 
 def _duration(start: datetime, end: datetime | None) -> str:

@@ -58,7 +58,9 @@ def load_base(base: BaseModel, dtype: str = "float32", *, longest: int = 0) -> t
         tokenizer = AutoTokenizer.from_pretrained(base.source)
         model = AutoModelForCausalLM.from_pretrained(base.source, dtype=getattr(torch, dtype))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot load base model {base.source}: {error}") from None
+        is_missing = str(base.source)[0] in "/.~" and not Path(base.source).exists()
+        why = "no such folder" if is_missing else error
+        raise UserError(f"cannot load base model {base.source}: {why}") from None
     check_match(base.source, model, tokenizer)
     require_positions(base.source, model.config, longest)
     if tokenizer.pad_token_id is None:

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from aigq.settings import Settings
 
-MODEL_NAME = "^[A-Za-z0-9_.-]+$"
+# Not with a dot: `..` is another folder, and `.work` that of trainings under way.
+MODEL_NAME = "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 
 
 class TrainSettings(Settings):

@@ -179,7 +179,7 @@ def _arguments(how: TrainSettings, steps: int, work: Path, *, bf16: bool) -> SFT
         gradient_checkpointing=how.gradient_checkpointing,
         save_strategy="steps",
         save_steps=how.checkpoint_steps,
-        logging_steps=how.logging_steps,
+        logging_steps=min(how.logging_steps, max(1, steps // 10)),
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to="none",

@@ -102,6 +102,10 @@ def _clear(path: Path) -> None:
 
 
 def _refuse_name_of_another_job(run: Run, name: str) -> None:
+    if name in models.BASELINES:
+        raise UserError(
+            f"{name!r} is what `aigq evaluate` calls a baseline made by SQL: choose another --name"
+        )
     found = models.versions(run.home, name)
     job = found[-1].manifest.get("job", run.job) if found else run.job
     if job != run.job:

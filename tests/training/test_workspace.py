@@ -78,3 +78,21 @@ def test_a_name_belongs_to_one_kind_of_model(own_home):
         pass
     with jobs.job(own_home, "train sft", {}) as run, open_workspace(run, "direct", {}):
         pass
+
+
+def test_no_model_is_called_what_a_baseline_is(own_home):
+    with (
+        pytest.raises(UserError, match="'co_click' is what `aigq evaluate` calls a baseline"),
+        jobs.job(own_home, "train x", {}) as run,
+        open_workspace(run, "co_click", {}),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["..", ".work", "../x", "a/b", ""])
+def test_names_that_are_other_folders(name):
+    from training.il_sft.settings import SftSettings
+
+    with pytest.raises(ValueError, match="name"):
+        SftSettings(name=name)
+    assert SftSettings(name="direct-2.1").model_name == "direct-2.1"

@@ -32,8 +32,6 @@ from training.evaluate.result import store
 if TYPE_CHECKING:
     from aigq.ctr import CtrScorer
 
-BASELINES = ("popularity", "popularity_profile", "co_click", "own_recent", "co_click_own")
-
 
 @click.command()
 @click.option(
@@ -109,9 +107,10 @@ def command(
     # Once, for all that follows: a run's beginning may fit another run a moment later.
     as_of = None if as_of is None else str(find_snapshot(home, as_of))
     asked = {name: models.resolve_checkpoint(home, name) for name in zero_shot}
-    wanted = [n for n in (*references, *(n for pair in pairs for n in pair)) if n not in BASELINES]
-    wanted = [name for name in dict.fromkeys(wanted) if name not in asked]
-    found = {name: models.resolve(home, name) for name in wanted or (() if asked else ("direct",))}
+    named = (*references, *(name for pair in pairs for name in pair))
+    wanted = [n for n in dict.fromkeys(named) if n not in (*models.BASELINES, *asked)]
+    default = () if named or asked else ("direct",)
+    found = {name: models.resolve(home, name) for name in wanted or default}
     chosen = _judged(found | asked)
     of_row = _rows(rows, found, asked, chosen)
     shown = [tuple(_find(name, chosen) for name in pair) for pair in pairs]
@@ -138,7 +137,7 @@ def command(
         "seed": seed,
     }
     with jobs.job(home, "evaluate", parameters, as_of=as_of) as run:
-        judged = [Judged(name, "sql") for name in BASELINES]
+        judged = [Judged(name, "sql") for name in models.BASELINES]
         judged += dict.fromkeys(chosen.values())
         result = evaluate(
             run,
@@ -175,7 +174,7 @@ def _judged(found: Mapping[str, models.Model]) -> dict[str, Judged]:
 
 
 def _find(name: str, chosen: Mapping[str, Judged]) -> Judged:
-    return Judged(name, "sql") if name in BASELINES else chosen[name]
+    return Judged(name, "sql") if name in models.BASELINES else chosen[name]
 
 
 def _rows(

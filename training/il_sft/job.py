@@ -104,6 +104,12 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
             batch_tokens=settings.share_of_step(distributed.world_size()),
             bf16=work.bf16,
         )
+        loss = metrics["heldout_loss"]
+        run.summary.append(
+            f"  {metrics['samples_train']:,} samples to train on, {metrics['samples_heldout']:,}"
+            f" held out{'' if loss is None else f': {loss:.3f} nats a target token'};"
+            f" {metrics['context_cut_share']:.0%} of the prompts lost their oldest behaviours"
+        )
         build = work.build_dir()
         save_merged(model, ready.tokenizer, build, ready.dtype)
         publish(

@@ -19,6 +19,8 @@ from training.workspace import Snapshot
 
 # Above this share of targets over budget the budget is wrong, not the samples.
 MAX_LONG_SHARE = 0.05
+# The same of Think samples whose triggers prompts do not show. (The ladder's verbose prompts: 0.5.)
+MAX_POINTLESS_SHARE = 0.75
 # Contexts whose tokens are counted in both styles.
 _COUNTED_CONTEXTS = 1000
 
@@ -242,6 +244,12 @@ def _refuse_degenerate(counts: Counter[str], settings: SftSettings) -> None:
         raise UserError(
             f"{counts['samples_target_too_long']} of {made} targets have more than"
             f" {settings.max_target_tokens} tokens: raise max_target_tokens"
+        )
+    if counts["samples_without_points"] > MAX_POINTLESS_SHARE * counts["samples_read"]:
+        raise UserError(
+            f"{counts['samples_without_points']} of {counts['samples_read']} samples have no"
+            " interest point whose triggers the prompt shows: raise max_prompt_tokens"
+            f" ({settings.max_prompt_tokens})"
         )
     if not counts["samples_train"]:
         raise UserError(

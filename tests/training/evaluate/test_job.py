@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from aigq import ctr, embeddings, warehouse
+from aigq import ctr, embeddings, models, warehouse
 from aigq.cli import main
 from aigq.context import CONTEXT_KEY, Behavior, Context
 from aigq.ctr import CtrScorer
@@ -167,7 +167,7 @@ def test_every_figure_names_its_run(shop, rows_of):
 
 def test_two_versions_of_a_model_are_told_apart(shop, rows_of):
     page = evaluate(*(f"direct@{v}" for v in VERSIONS), "direct")
-    assert rows_down(page) == [*job.BASELINES, "direct@aaa111", "direct@bbb222"]
+    assert rows_down(page) == [*models.BASELINES, "direct@aaa111", "direct@bbb222"]
     (row,) = rows_of(shop, "SELECT parameters FROM meta.runs WHERE job = 'evaluate'")
     assert json.loads(row["parameters"])["models"] == [f"direct@{v}" for v in VERSIONS]
     assert rows_down(evaluate("direct"))[-1] == "direct"
@@ -178,6 +178,11 @@ def test_a_baseline_that_the_lake_was_built_without_is_no_miss(shop):
     warehouse.write(shop, lambda lake: lake.execute(older))
     said = evaluate("direct", code=1)
     assert "the lake was built without the baseline popularity_profile" in said
+
+
+def test_baselines_alone_can_be_asked_for(shop):
+    page = evaluate("popularity", "co_click")
+    assert rows_down(page) == [*models.BASELINES], "no direct where others are named"
 
 
 def test_a_report_says_that_requests_are_replayed(shop):
@@ -421,7 +426,9 @@ def test_two_models_are_compared(shop):
     write_lists(shop, "one", "v1", "rare 0")
     write_lists(shop, "other", "v1", "tent")
     page = evaluate(options=("--instances", "6", "--compare", "one", "other"))
-    assert rows_down(page) == [*job.BASELINES, "one", "other"], "no direct where others are named"
+    assert rows_down(page) == [*models.BASELINES, "one", "other"], (
+        "no direct where others are named"
+    )
     block = page[page.index("one minus other") :].split("\n\n")[0].splitlines()
     (line,) = (line for line in block if line.startswith("Query HR@10 "))
     # u0 of six finds it: 1/6. Without u0 a resample differs by nothing.

@@ -202,10 +202,11 @@ def test_triggers_follow_the_lines_that_the_budget_leaves(tokenizer):
     assert samples.counts["samples_context_cut"] == 1
     assert samples.counts["context_cut_share"] == 1
     assert samples.counts["points_not_shown"] == 1
-    with pytest.raises(UserError, match="1 without an interest point"):
-        make(
-            [row | {"points": points[1:]}], tokenizer, variant="think", max_prompt_tokens=size // 2
-        )
+    unseen = row | {"points": points[1:]}
+    few = make([row, *[unseen] * 3], tokenizer, variant="think", max_prompt_tokens=size // 2)
+    assert few.counts["samples_without_points"] == 3 and len(few.train) == 1
+    with pytest.raises(UserError, match="4 of 5 samples have no interest point whose triggers"):
+        make([row, *[unseen] * 4], tokenizer, variant="think", max_prompt_tokens=size // 2)
 
 
 def test_think_reads_whole_sessions_that_a_teacher_explained(shop_home, tokenizer):
