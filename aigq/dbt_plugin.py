@@ -28,7 +28,7 @@ def _folder_of_ones_own(parent: Path) -> tuple[IO[str], Path]:
     with (parent / "lock").open("w") as one_at_a_time:
         fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
         for path in parent.glob("*.lock"):
-            with path.open() as lock, suppress(BlockingIOError):
+            with path.open("r+") as lock, suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(path.with_suffix(""), ignore_errors=True)
                 path.unlink()

@@ -111,7 +111,7 @@ def ingest(run: jobs.Run, tables: list[str], loader: Loader) -> dict[str, judge.
         stored = warehouse.write(run.home, write)
         _report(run, counts, database, stored)
     finally:
-        shutil.rmtree(scratch)
+        shutil.rmtree(scratch, ignore_errors=True)
     return counts
 
 

@@ -141,7 +141,12 @@ def load_lists(con, context_keys: Mapping[str, str], judged: Judged, lists: int)
         for instance_id, of in found.items()
     }
     if judged.is_baseline:
-        _refuse_unmade(con, judged)
+        if not is_made(con, judged, instance_ids):
+            raise UserError(
+                f"the baseline {judged.name} has no list for some of these user-days, whose lake an"
+                " older version of this software built: run `dbt build --full-refresh -s"
+                " profile_queries+`"
+            )
         # Else no row is a list too: it has nothing to say.
         drawn = {i: (DrawnList(tuple(found[i][0] if i in found else ())),) for i in instance_ids}
         return Lists(ranked, drawn)
@@ -165,19 +170,24 @@ def load_lists(con, context_keys: Mapping[str, str], judged: Judged, lists: int)
     return Lists(ranked, drawn, _generated_by(con, of_model))
 
 
-def _refuse_unmade(con, judged: Judged) -> None:
-    """A baseline that has a list for everyone, and was not known to the software that built the
-    lake, must not count as one without hits."""
-    is_unmade = con.execute(
-        "SELECT bool_or(model = 'popularity') AND NOT bool_or(model = ?) FROM lake.eval.lists"
-        " WHERE model_version = 'sql' AND model IN ('popularity', ?)",
-        [judged.name, judged.name],
-    ).fetchone()[0]
-    if judged.name in _FOR_EVERYONE and is_unmade:
-        raise UserError(
-            f"the lake was built without the baseline {judged.name}, by an older version of this"
-            " software: run `dbt build --full-refresh`"
+def is_made(con, judged: Judged, instance_ids: Sequence[str]) -> bool:
+    """Whether the baseline ``judged`` has a list for each of the user-days that it should have one
+    for: software that did not know it yet may have built their days."""
+    if judged.name not in _FOR_EVERYONE:
+        return True
+    con.register("asked", pa.table({"instance_id": list(instance_ids)}))
+    (lacking,) = con.execute(
+        """
+        SELECT count(*) FROM (
+            SELECT instance_id FROM lake.eval.lists SEMI JOIN asked USING (instance_id)
+            WHERE model_version = 'sql' AND model IN ('popularity', ?)
+            GROUP BY instance_id
+            HAVING bool_or(model = 'popularity') AND NOT bool_or(model = ?)
         )
+        """,
+        [judged.name, judged.name],
+    ).fetchone()
+    return not lacking
 
 
 def _refuse_gaps(judged: Judged, instance_ids: Sequence[str], drawn: Mapping) -> None:

@@ -44,6 +44,13 @@ def evaluate(
         chosen, is_replayed = data.load_instances(con, instances, days)
         true_queries = data.load_true_queries(con)
         instance_ids = [i.instance_id for i in chosen]
+        if run.is_as_of:  # what was not made then cannot be made for then any more
+            wanted = {j for pair in asked for j in pair}
+            judged = [
+                j
+                for j in judged
+                if not j.is_baseline or j in wanted or data.is_made(con, j, instance_ids)
+            ]
         keys = data.load_context_keys(con, instance_ids)
         found = {
             j: data.load_lists(con if j.is_baseline else lists_con, keys, j, lists) for j in judged

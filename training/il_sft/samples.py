@@ -203,9 +203,11 @@ def make_samples(rows: Sequence[dict], tokenizer: Any, settings: SftSettings) ->
 
     train: list[Example] = []
     heldout: list[Example] = []
-    for row, prompt, text, target in zip(rows, prompts, texts, targets, strict=True):
+    hidden = 0
+    for row, prompt, of, text, target in zip(rows, prompts, shown, texts, targets, strict=True):
         if text is None:
             counts["samples_without_points"] += 1
+            hidden += of.kept < of.before_cut
             continue
         if len(target) + 1 > settings.max_target_tokens:
             counts["samples_target_too_long"] += 1
@@ -215,7 +217,7 @@ def make_samples(rows: Sequence[dict], tokenizer: Any, settings: SftSettings) ->
         (heldout if is_heldout else train).append(example)
         counts["samples_replayed"] += row["is_replayed"]
     counts |= {"samples_train": len(train), "samples_heldout": len(heldout)}
-    _refuse_degenerate(counts, settings)
+    _refuse_degenerate(counts, hidden, settings)
     return Samples(train, heldout, _reported(counts, contexts, tokenizer, settings))
 
 
@@ -238,16 +240,17 @@ def _target(row: dict, shown: Shown, variant: str, counts: Counter[str]) -> str 
     return render_think(points) if points else None
 
 
-def _refuse_degenerate(counts: Counter[str], settings: SftSettings) -> None:
+def _refuse_degenerate(counts: Counter[str], hidden: int, settings: SftSettings) -> None:
+    """``hidden``: samples left without an interest point whose prompt was cut."""
     made = counts["samples_read"] - counts["samples_unlistable"] - counts["samples_without_points"]
     if counts["samples_target_too_long"] > MAX_LONG_SHARE * made:
         raise UserError(
             f"{counts['samples_target_too_long']} of {made} targets have more than"
             f" {settings.max_target_tokens} tokens: raise max_target_tokens"
         )
-    if counts["samples_without_points"] > MAX_POINTLESS_SHARE * counts["samples_read"]:
+    if hidden > MAX_POINTLESS_SHARE * counts["samples_read"]:
         raise UserError(
-            f"{counts['samples_without_points']} of {counts['samples_read']} samples have no"
+            f"{hidden} of {counts['samples_read']} samples have no"
             " interest point whose triggers the prompt shows: raise max_prompt_tokens"
             f" ({settings.max_prompt_tokens})"
         )

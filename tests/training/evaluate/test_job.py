@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from aigq import ctr, embeddings, models, warehouse
+from aigq import ctr, embeddings, jobs, models, warehouse
 from aigq.cli import main
 from aigq.context import CONTEXT_KEY, Behavior, Context
 from aigq.ctr import CtrScorer
@@ -174,10 +174,18 @@ def test_two_versions_of_a_model_are_told_apart(shop, rows_of):
 
 
 def test_a_baseline_that_the_lake_was_built_without_is_no_miss(shop):
-    older = "DELETE FROM lake.eval.all_lists WHERE model = 'popularity_profile'"
+    """An older software built the day, and a newer one may have built others since."""
+    older = (
+        "DELETE FROM lake.eval.all_lists WHERE model = 'popularity_profile' AND instance_id ="
+        " (SELECT min_by(instance_id, md5(instance_id)) FROM lake.samples.test_user_days)"
+    )
     warehouse.write(shop, lambda lake: lake.execute(older))
     said = evaluate("direct", code=1)
-    assert "the lake was built without the baseline popularity_profile" in said
+    assert "the baseline popularity_profile has no list for some of these user-days" in said
+    with jobs.job(shop, "train x", {}) as run:
+        then = str(run.snapshot_read)
+    page = evaluate("direct", options=("--as-of", then))
+    assert {*models.BASELINES} - {*rows_down(page)} == {"popularity_profile"}
 
 
 def test_baselines_alone_can_be_asked_for(shop):
