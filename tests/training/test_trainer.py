@@ -202,7 +202,7 @@ def test_training_learns_and_seed_matters(tokenizer, tmp_path):
 
 def test_divergence_is_an_error(tokenizer, tmp_path):
     # Noticed when the loss is next logged, and before weights that are no numbers are saved.
-    for checkpoint_steps, step in ((1000, 25), (4, 4)):
+    for checkpoint_steps, step in ((1000, 6), (4, 4)):
         with pytest.raises(UserError, match=f"diverged at step {step} "):
             run(
                 tokenizer,
@@ -215,8 +215,9 @@ def test_divergence_is_an_error(tokenizer, tmp_path):
 
 
 def test_divergence_in_the_last_steps_is_an_error(tokenizer, tmp_path):
-    with pytest.raises(UserError, match="diverged at step 3 "):
-        run(tokenizer, tmp_path, steps=3, learning_rate=1e38, checkpoint_steps=1000)
+    # After the last loss that is logged: by its weights.
+    with pytest.raises(UserError, match="diverged at step 1 "):
+        run(tokenizer, tmp_path, steps=1, learning_rate=1e38, checkpoint_steps=1000)
 
 
 def test_muon_trains_matrices_only_and_every_parameter_moves(tokenizer, tmp_path):
