@@ -65,9 +65,7 @@ THINK_LADDER = (
     ("think_il_sft", "+ compression"),
     ("think_il_grpo", "+ IL-GRPO"),
 )
-ROWS = tuple(
-    dict.fromkeys(key for key, *_ in [*((r.key,) for r in TABLE_1), *LADDER, *THINK_LADDER])
-)
+ROWS = tuple(dict.fromkeys([*(row.key for row in TABLE_1), *dict(LADDER), *dict(THINK_LADDER)]))
 
 
 def row_of(name: str, manifest: Mapping, *, is_zero_shot: bool) -> str | None:
@@ -133,7 +131,7 @@ def think_steps(
 ) -> Table:
     """The same ladder within Think, which the paper has not: see :func:`table_2`. Without rows
     where fewer than two of its models were run."""
-    if len([key for key, _ in THINK_LADDER if key in estimates]) < 2:
+    if not ladder_pairs(list(estimates), THINK_LADDER):
         return Table("", [], [])
     return _ladder_table(THINK_LADDER, "The same steps within Think", [], estimates, steps, names)
 

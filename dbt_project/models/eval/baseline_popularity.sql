@@ -8,11 +8,7 @@ with instances as (
 
 shares as (
 
-    select
-        query_text,
-        popularity,
-        cast(popularity / sum(popularity) over () as decimal(18, 12)) as share,
-    from {{ ref('training_queries') }}
+{{ query_shares() }}
 
 ),
 

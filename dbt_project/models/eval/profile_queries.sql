@@ -47,11 +47,7 @@ own as (
 
 shares as (
 
-    select
-        query_text,
-        popularity,
-        cast(popularity / sum(popularity) over () as decimal(18, 12)) as share,
-    from {{ ref('training_queries') }}
+{{ query_shares() }}
 
 ),
 
