@@ -1,4 +1,4 @@
-"""Ranges of shop days, as the command line names them: ``A..B``, both included."""
+"""Ranges of shop days, as the command line names them: ``A..B``, both included, or one day."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -57,8 +57,11 @@ def parse_day(text: str, option: str = "--day") -> date:
 
 
 def parse_days(text: str, option: str = "--days") -> Days:
-    """The range ``A..B``; an end may lack. Raises :class:`UserError` for what is no such range."""
+    """The range ``A..B``, of which an end may lack, or the one day ``A``. Raises
+    :class:`UserError` for what is neither."""
     ends = text.split("..")
+    if len(ends) == 1:
+        return Days.of(parse_day(text, option))
     if len(ends) != 2:
         raise UserError(
             f"{option}: expected A..B, for instance 2026-01-05..2026-02-03, got {text!r}"

@@ -48,6 +48,12 @@ class AtomicCheckpoints:
         for path in older:
             shutil.rmtree(path)
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # A tied output layer is stored once, as the embeddings that it shares.
+        tied = self.model.all_tied_weights_keys
+        missing = [key for key in load_result.missing_keys if key not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
+
     def restore_loss(self, checkpoint: Path) -> None:
         """Go on with the losses since the curve's last point."""
         files = sorted(checkpoint.glob("loss_*.json"))

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +76,6 @@ def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator
                 err=True,
             )
         else:
-            _clear(path)
             workspace = Workspace(path, run.run_id, run.snapshot_read, bf16_is_fast())
             values = {k: v for k, v in vars(workspace).items() if k != "path"}
             partial = path / f".{_PINNED}"
@@ -88,17 +86,10 @@ def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator
             yield workspace
         except Exception:
             # Without a checkpoint there is nothing to resume: once what was wrong is mended, the
-            # next attempt reads the lake as it is then.
+            # next attempt reads the lake as it is then, and plans anew.
             if not checkpoints(path):
-                pinned.unlink(missing_ok=True)
+                models.discard_work(path)
             raise
-
-
-def _clear(path: Path) -> None:
-    """Remove what a run that is forgotten has left: its plans are of other samples."""
-    for left in path.iterdir():
-        if left.name != "lock":
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _refuse_name_of_another_job(run: Run, name: str) -> None:

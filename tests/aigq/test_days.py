@@ -18,6 +18,11 @@ A, B = date(2026, 3, 1), date(2026, 3, 4)
         ),
         ("2026-03-01..", Days(A, None), "session_date >= DATE '2026-03-01'"),
         ("..2026-03-04", Days(None, B), "session_date <= DATE '2026-03-04'"),
+        (
+            "2026-03-01..2026-03-01",
+            Days(A, A),
+            "session_date >= DATE '2026-03-01' AND session_date <= DATE '2026-03-01'",
+        ),
     ],
 )
 def test_a_range_and_its_condition(text, days, condition):
@@ -27,13 +32,13 @@ def test_a_range_and_its_condition(text, days, condition):
 
 def test_every_day_has_no_text_and_no_condition():
     assert (EVERY_DAY.text, EVERY_DAY.condition) == (None, "true")
-    assert Days.of(A) == Days(A, A)
+    assert Days.of(A) == Days(A, A) == parse_days("2026-03-01")
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("2026-03-01", r"--days: expected A\.\.B"),
+        ("March", "--days: expected days as YYYY-MM-DD"),
         ("2026-03-01..2026-03-02..2026-03-03", r"--days: expected A\.\.B"),
         ("2026-03-01..March", "--days: expected days as YYYY-MM-DD"),
         ("2026-03-04..2026-03-01", "--days: 2026-03-04 is after 2026-03-01"),

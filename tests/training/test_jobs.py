@@ -311,6 +311,7 @@ def test_killed_and_resumed_equals_uninterrupted(home, based_shop, tmp_path):
     _, log = resumed.communicate()
     assert resumed.returncode == 0, log
     assert "resuming run" in log and "at step 0," not in log
+    assert "missing keys" not in log
     _, log = whole.communicate()
     assert whole.returncode == 0, log
 

@@ -33,6 +33,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_is_forgotten(own_home):
     ):
         (first.path / "kept-0.json").write_text("[1]")  # of the tables as they were
         raise UserError("no tables yet")
+    assert not first.path.exists()
     with jobs.job(own_home, "train x", {}) as run, open_workspace(run, "x", {}) as second:
         assert second.snapshot == run.snapshot_read > first.snapshot
         assert {path.name for path in second.path.iterdir()} == {"lock", "pinned.json"}
