@@ -187,6 +187,8 @@ def ensure_lake(home: Home) -> None:
         con: duckdb.DuckDBPyConnection, missing: dict[str, str], new_columns: list[str]
     ) -> None:
         with WriteLock(home):
+            # A quarter of the default's bytes, written and read in the same time.
+            con.execute("CALL lake.set_option('parquet_compression', 'zstd')")
             con.execute("BEGIN")
             for schema in {*DBT_SCHEMAS, *(name.split(".")[0] for name in missing)}:
                 con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
