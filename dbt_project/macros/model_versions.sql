@@ -1,63 +1,31 @@
-{# The newest version of a model has the plain name, any other the name with `_v` and its number
-   (docs/label_versions.md). #}
-{% macro generate_alias_name(custom_alias_name=none, node=none) -%}
-    {%- if custom_alias_name -%}
-        {{ custom_alias_name | trim }}
-    {%- elif node.version and node.version | string != node.latest_version | string -%}
-        {{ node.name }}_v{{ node.version }}
-    {%- else -%}
-        {{ node.name }}
-    {%- endif -%}
-{%- endmacro %}
+{# Versions of a model (docs/label_versions.md): each is a table of its own, and the plain name is a view
+   of the newest that was built. #}
 
-{# The newest version of each model that has any and that this run builds, by name, for meta.runs. #}
+{# The newest version of each model that has any, by name, where this run builds it; for meta.runs. #}
 {% macro newest_versions() %}
     {% set newest = {} %}
     {% if execute %}
-        {% for node in versioned_models() %}
-            {% do newest.update({node.name: node.latest_version | string}) %}
+        {% for node in graph.nodes.values() if node.resource_type == 'model' and node.version
+            and node.version | string == node.latest_version | string
+            and node.unique_id in selected_resources %}
+            {% do newest.update({node.name: node.version | string}) %}
         {% endfor %}
     {% endif %}
     {{ return(newest) }}
 {% endmacro %}
 
-{# Where a model's newest version is another one than in the last run that built it, its tables change
-   names: an incremental model would otherwise put the new version's rows into the old one's table.
-   In a run that builds it: others leave what is read under that name. #}
-{% macro rename_versions() %}
-{% if execute and flags.WHICH in ('run', 'build') %}
-    {% for node in versioned_models() %}
-        {% set version = "json_extract_string(parameters, '$.versions." ~ node.name ~ "')" %}
-        {% set last = run_query(
-            "select " ~ version ~ " from " ~ source('meta', 'runs') ~ " where " ~ version
-            ~ " is not null and job in ('dbt run', 'dbt build')"
-            ~ " order by started_at desc, run_id desc limit 1"
-        ).columns[0].values() %}
-        {# Runs that recorded no version are older than the second version of anything. #}
-        {% set had = last[0] if last else '1' %}
-        {% set newest = node.latest_version | string %}
-        {% if had != newest and node.version | string == newest %}
-            {% do move_table(node, node.name, node.name ~ '_v' ~ had) %}
-            {% do move_table(node, node.name ~ '_v' ~ newest, node.name) %}
-        {% endif %}
-    {% endfor %}
-{% endif %}
-{% endmacro %}
-
-{% macro versioned_models() %}
-{% set found = [] %}
-{% for node in graph.nodes.values() if node.resource_type == 'model' and node.version
-    and node.unique_id in selected_resources %}{% do found.append(node) %}{% endfor %}
-{{ return(found) }}
-{% endmacro %}
-
-{# Rename a table of a node's schema, where it is there and the other name is free. #}
-{% macro move_table(node, from_name, to_name) %}
-    {% set from_table = adapter.get_relation(node.database, node.schema, from_name) %}
-    {% if from_table and not adapter.get_relation(node.database, node.schema, to_name) %}
-        {# Not by rename_relation: it begins a transaction, which dbt rolls back after the hooks. #}
-        {% do run_query('alter table ' ~ from_table ~ ' rename to ' ~ to_name) %}
-        {% do adapter.cache_renamed(
-            from_table, from_table.incorporate(path={'identifier': to_name})) %}
+{# Post-hook of such a model, in the transaction that makes its rows: with them the plain name moves,
+   and whoever reads it finds the version before until then. #}
+{% macro name_newest_version() %}
+{% if execute and model.version | string == model.latest_version | string %}
+    {% set plain = this.incorporate(path={'identifier': model.name}) %}
+    {% set comment = 'version ' ~ model.version %}
+    {% if comment_of_view(plain) != comment %}
+        {# A lake of the time when the newest version's table had the plain name. #}
+        {% set table = load_cached_relation(plain) %}
+        {% if table and table.is_table %}drop table {{ plain }};{% endif %}
+        create or replace view {{ plain }} as select * from {{ this }};
+        comment on view {{ plain }} is {{ sql_text(comment) }}
     {% endif %}
+{% endif %}
 {% endmacro %}

@@ -61,20 +61,35 @@ def test_the_second_version_has_the_plain_name_and_the_first_keeps_its_rows(
 
     old, new = ["stove", "tent", "axe"], ["stove", "axe", "tent"]
     run_dbt(home, "run", "-s", "+label_lists", project=copied_project)
-    assert labels("label_lists") == old
+    assert labels("label_lists") == labels("label_lists_v1") == old
 
     add_second_version(copied_project)
-    # Nobody who reads the table finds it gone until there is another.
+    # A run that builds something else, the older version alone, or fails to build the newer leaves
+    # what the plain name says.
     run_dbt(home, "run", "-s", "stg_users", project=copied_project)
-    assert labels("label_lists") == old
-    # Only the newest is built: the rows of the other one are those that were there before.
+    run_dbt(home, "run", "-s", "label_lists.v1", project=copied_project)
+    newer = copied_project / "dbt_project" / "models" / "labels" / "label_lists_v2.sql"
+    right = newer.read_text()
+    newer.write_text(right.replace("tier), query_text", "tier), no_such_column"))
+    failed = run_dbt(home, "run", "-s", "label_lists", project=copied_project, check=False)
+    assert failed.returncode == 1 and "no_such_column" in failed.stdout
+    assert labels("label_lists") == labels("label_lists_v1") == old
+    newer.write_text(right)
+
     run_dbt(home, "build", "-s", "label_lists,version:latest", project=copied_project)
     assert (labels("label_lists"), labels("label_lists_v1")) == (new, old)
-
     built = run_dbt(home, "run", "-s", "label_lists", project=copied_project).stdout
-    for name in ("label_lists", "label_lists_v1"):
-        assert f" model labels.{name} ." in built
+    for version in ("v1", "v2"):
+        assert f" model labels.label_lists_{version} ." in built
     assert (labels("label_lists"), labels("label_lists_v1")) == (new, old)
     runs = rows_of(home, "select parameters from meta.runs order by started_at")
     versions = [json.loads(run["parameters"])["versions"].get("label_lists") for run in runs]
-    assert versions == ["1", None, "2", "2"]
+    assert versions == ["1", None, None, "2", "2", "2"]
+    before = rows_of(home, "select max(snapshot_id) as last from ducklake_snapshots('lake')")
+
+    # And back, with the past as it was.
+    properties = newer.with_name("label_lists.yml")
+    properties.write_text(properties.read_text().replace("latest_version: 2", "latest_version: 1"))
+    run_dbt(home, "run", "-s", "label_lists", project=copied_project)
+    assert (labels("label_lists"), labels("label_lists_v2")) == (old, new)
+    assert labels(f"label_lists at (version => {before[0]['last']})") == new
