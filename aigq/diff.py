@@ -57,7 +57,7 @@ def command(table: str, start: str, end: str | None, key: str | None, rows: int)
 
 
 def grain(table: str) -> list[str]:
-    """The columns that name a row of ``table``, from the raw contract or the dbt model's tests.
+    """The columns that name a row of ``table``, from the raw contract or dbt's tests of it.
 
     Raises :class:`UserError` for other tables.
     """
@@ -67,9 +67,17 @@ def grain(table: str) -> list[str]:
     models = PROJECT_ROOT / "dbt_project" / "models"
     # An older version of a table has the tests of its model (docs/label_versions.md).
     version_of = re.sub(r"_v\d+$", "", name)
-    for path in (*models.rglob(f"{name}.yml"), *models.rglob(f"{version_of}.yml")):
-        (model,) = yaml.safe_load(path.read_text(encoding="utf-8"))["models"]
-        for test in model.get("data_tests", []):
+    described = [
+        model
+        for path in (*models.rglob(f"{name}.yml"), *models.rglob(f"{version_of}.yml"))
+        for model in yaml.safe_load(path.read_text(encoding="utf-8"))["models"]
+    ]
+    written_by_jobs = models / "staging" / "sources.yml"
+    for source in yaml.safe_load(written_by_jobs.read_text(encoding="utf-8"))["sources"]:
+        if source["name"] == schema:
+            described += [t for t in source["tables"] if t["name"] == name]
+    for table_or_model in described:
+        for test in table_or_model.get("data_tests", []):
             if isinstance(test, dict) and "unique_grain" in test:
                 return test["unique_grain"]["arguments"]["columns"]
     raise UserError(f"{table}: its grain is not known here; name its columns with --key")

@@ -38,7 +38,8 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
     then the later creation time, then, for one order in all processes, the larger digest of the
     values. So any order of pushes and materialisations ends in the same state. Times count in
     microseconds (Feast's tables keep whole seconds): they stand in a table of their own beside each
-    of Feast's, ``<table>_guard``, written in the same transaction.
+    of Feast's, ``<table>_guard``, written in the same transaction. Rows are whole, with every feature
+    of their view, as Feast's pushes and materialisations make them.
     """
 
     def __init__(self) -> None:
@@ -132,6 +133,23 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
                     )
                 for table in tables_to_delete:
                     con.execute(f"DROP TABLE IF EXISTS {_quoted(_guard_name(config, table))}")
+
+    def retrieve_online_documents(self, config: Any, *arguments: Any, **named: Any) -> Any:
+        """What Feast's store finds."""
+        return self._searched(config, super().retrieve_online_documents, *arguments, **named)
+
+    def retrieve_online_documents_v2(self, config: Any, *arguments: Any, **named: Any) -> Any:
+        """What Feast's store finds."""
+        return self._searched(config, super().retrieve_online_documents_v2, *arguments, **named)
+
+    def _searched(self, config: Any, search: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        with self._write_lock:
+            try:
+                return search(config, *arguments, **named)
+            finally:
+                # Feast's search fills its index and leaves the transaction open, which would keep
+                # every other process from writing.
+                self._get_conn(config).commit()
 
     def teardown(self, config: Any, tables: Sequence[Any], entities: Sequence[Any]) -> None:
         """Remove the file and what write-ahead logging left beside it."""

@@ -114,3 +114,4 @@ def test_grains_are_those_that_dbt_tests():
     assert grain("labels.label_lists_v1") == ["session_id", "variant", "position"]
     assert grain("samples.samples_direct") == ["session_id"]
     assert grain("raw.hint_candidates") == ["request_id", "rank"]
+    assert grain("think.alignments") == ["session_id", "query_text", "run_id"]
