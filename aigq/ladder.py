@@ -55,6 +55,8 @@ _MODELS = (
     "direct_grpo",
     "direct_il_grpo",
 )
+# No row of the paper's, and a seventh of the whole time: what the prompt alone does to Think.
+_BY_REQUEST = "think_il_sft_verbose"
 
 
 @click.command()
@@ -79,7 +81,8 @@ _MODELS = (
 )
 @click.option(
     "--models",
-    help="Which of the list models to train, with commas between. [default: all of that size]",
+    help="Which of the list models to train, with commas between."
+    f" [default: all of that size but {_BY_REQUEST}]",
 )
 @click.option(
     "--instances",
@@ -94,7 +97,7 @@ def main(
 ) -> None:
     """Train and judge every rung on one shop."""
     there = [m for m in _MODELS if _SIZES[size].is_rewarded or not m.endswith("grpo")]
-    names = there if models is None else models.split(",")
+    names = [m for m in there if m != _BY_REQUEST] if models is None else models.split(",")
     if unknown := [name for name in names if name not in there]:
         raise UserError(f"--models: no {unknown[0]!r} in the ladder, but {', '.join(there)}")
     for name in names:

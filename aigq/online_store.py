@@ -38,8 +38,8 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
     then the later creation time, then, for one order in all processes, the larger digest of the
     values. So any order of pushes and materialisations ends in the same state. Times count in
     microseconds (Feast's tables keep whole seconds): they stand in a table of their own beside each
-    of Feast's, ``<table>_guard``, written in the same transaction. Rows are whole, with every feature
-    of their view, as Feast's pushes and materialisations make them.
+    of Feast's, ``<table>_guard``, written in the same transaction. Rows are whole, with all
+    features of their view, as Feast's pushes and materialisations make them.
     """
 
     def __init__(self) -> None:
@@ -142,7 +142,9 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
         """What Feast's store finds."""
         return self._searched(config, super().retrieve_online_documents_v2, *arguments, **named)
 
-    def _searched(self, config: Any, search: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    def _searched(
+        self, config: Any, search: Callable[..., Any], *arguments: Any, **named: Any
+    ) -> Any:
         with self._write_lock:
             try:
                 return search(config, *arguments, **named)

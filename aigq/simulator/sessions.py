@@ -187,7 +187,8 @@ class _Round:
 
     def _typed(self, rows: np.ndarray) -> np.ndarray:
         """What each session types next: a variation of its last search, else an own earlier
-        query (repeat), something the user wants (related), or something else (exploratory)."""
+        query (repeat), something the user wants (related), or what people of the group want
+        (exploratory)."""
         rng, s, users = self.rng, self.s, self.users[rows]
         n, interests = len(rows), self.people.interests
         column = np.where(

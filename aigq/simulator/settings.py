@@ -69,7 +69,7 @@ class ShopSettings(Settings):
     # has no past) is related: it comes from the user's interests.
     reformulation_share: Share = Field(0.4, description="Later searches that vary the one before.")
     repeat_share: Share = Field(0.35, description="Other searches that repeat an earlier one.")
-    exploratory_share: Share = Field(0.15, description="Other searches outside all interests.")
+    exploratory_share: Share = Field(0.15, description="Other searches by all people's demand.")
     no_search_share: Share = Field(0.1, description="Search entries after which nothing is typed.")
     more_searches: float = Field(0.7, ge=0, description="Searches after the first, mean.")
     searches_after_hint: float = Field(0.6, ge=0, description="Typed after a clicked hint, mean.")

@@ -31,6 +31,10 @@
         {{ exceptions.raise_compiler_error(
             "an event of " ~ found[1] ~ " has come, before the first day " ~ found[0] ~ ": training and"
             ~ " test days would move. To build every day anew with it, give --full-refresh") }}
+    {% elif found[1] and not found[0] and found[2] %}
+        {{ exceptions.raise_compiler_error(
+            "the first events have come, and say which days train and which test; the hint requests"
+            ~ " before them count as test days. To build every day anew with them, give --full-refresh") }}
     {% elif found[0] and not found[2] and found[3] %}
         {{ exceptions.raise_compiler_error(
             "the first hint requests have come, and take the place of the replayed ones on every day."

@@ -406,9 +406,13 @@ copy (
             least(
                 cast(dates.day + 1 as timestamptz), newest_at + interval 1 microsecond
             ) + interval 1 microsecond as event_timestamp,
-        from (select distinct day from days) as dates, shop, newest
-        where
-            dates.day > cast(last_event_at as date) - 3 and dates.day <= cast(last_event_at as date)
+        from (
+            select cast(unnest(generate_series(
+                min(day), (select cast(last_event_at as date) from shop), interval 1 day
+            )) as date) as day
+            from days
+        ) as dates, shop, newest
+        where dates.day > cast(last_event_at as date) - 3
     ),
     windows as (
         select

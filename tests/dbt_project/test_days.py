@@ -289,6 +289,32 @@ def test_a_build_after_one_that_nobody_can_go_on_from_begins_anew(
 
 
 @pytest.mark.slow
+def test_the_first_events_say_which_days_train(home, insert_raw, run_dbt, rows_of):
+    """Hints of a shop whose events have not come yet count as test days; built anew with them, as
+    what they are."""
+    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    hint = {"request_id": "r1", "rank": 1, "rank_score": 0.5, "query_text": "lamp"}
+    insert_raw(
+        home,
+        hint_requests=[{"request_id": "r1", "user_id": "ann", "requested_at": at}],
+        hint_candidates=[hint | {"displayed": True, "clicked_at": at}],
+    )
+    splits = "select split from samples.samples_direct"
+    run_dbt(home, "run")
+    assert rows_of(home, splits) == [{"split": "test"}]
+    run_dbt(home, "run")
+
+    event = {"event_id": "e1", "user_id": "ann", "action": "search", "query_text": "lamp"}
+    insert_raw(home, events=[event | {"occurred_at": at}])
+    refused = run_dbt(home, "run", check=False)
+    assert "the first events have come, and say which days train" in " ".join(
+        refused.stdout.split()
+    )
+    run_dbt(home, "run", "--full-refresh")
+    assert rows_of(home, splits) == [{"split": "train"}]
+
+
+@pytest.mark.slow
 def test_a_click_whose_request_came_late_is_not_lost(
     make_home, tmp_path, insert_raw, run_dbt, rows_of
 ):

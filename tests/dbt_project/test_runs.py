@@ -184,6 +184,22 @@ def test_every_model_says_what_a_row_is():
         assert "unique_grain" in tests or "one_row" in tests, path.stem
 
 
+def test_what_others_read_has_a_contract():
+    """All samples and features, and the other tables that jobs, analysts and evaluation rely on."""
+    folder = PROJECT_ROOT / "dbt_project" / "models"
+    names = {
+        path.stem for part in ("samples", "features") for path in (folder / part).glob("*.sql")
+    }
+    names |= {"behaviors", "item_texts", "queries", "query_categories", "shop", "x2q_index"}
+    names |= {"sessions_direct", "sessions_think", "label_candidates", "label_lists"}
+    names |= {"lists", "test_instances", "test_true_queries", "day_metrics", "day_drift"}
+    for name in names:
+        (path,) = folder.rglob(f"{name}.yml")
+        (model,) = yaml.safe_load(path.read_text())["models"]
+        assert model["config"]["contract"] == {"enforced": True}, name
+        assert all("data_type" in column for column in model["columns"]), name
+
+
 def test_every_table_that_is_not_dbts_is_documented_and_tested():
     """`dbt docs` shows what jobs write, too, and `dbt build` looks at its grain. That of raw tables
     is their staging models'."""

@@ -20,7 +20,8 @@ shop as (
 
 ),
 
--- The newest days, and when all that a day counts was known.
+-- The newest days, without a gap, since a query may lapse on a day when nothing happens; and when all
+-- that a day counts was known.
 dates as (
 
     select
@@ -29,11 +30,12 @@ dates as (
             {{ day_start('cast(dates.stat_date + 1 as date)') }},
             {{ just_after('shop.newest_at') }}
         ) + {{ build_offset() }} as event_timestamp,
-    from (select distinct stat_date from query_days) as dates
+    from (
+        select {{ each_day('min(stat_date)', '(select last_date from shop)') }} as stat_date
+        from query_days
+    ) as dates
     cross join shop
-    where
-        dates.stat_date > shop.last_date - {{ var('feature_days') }}
-        and dates.stat_date <= shop.last_date
+    where dates.stat_date > shop.last_date - {{ var('feature_days') }}
 
 ),
 
