@@ -130,9 +130,9 @@ def _put_day(shop, encoded, rows, number: int) -> None:
 
 @pytest.mark.slow
 def test_killed_every_day(shop, rows, encoded, tmp_path_factory):
-    """A day's files arrive, the ingest of them is killed, the next one finishes: 25 days in a row,
+    """A day's files arrive, the ingest of them is killed, the next one finishes: 50 days in a row,
     the moments spread over the whole run."""
-    days = 25
+    days = 50
     undisturbed = type(shop)(tmp_path_factory.mktemp("undisturbed"))
     for each in (shop, undisturbed):
         each.put_shop()
