@@ -47,8 +47,12 @@ def _runs(rows_of, home: Home) -> list[tuple]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_killed_at_any_moment(growing_shop, tmp_path, insert_raw, run_dbt, start_dbt, rows_of):
-    """The moments are spread over a whole build: starting up, models, tests, exports, the end."""
+@pytest.mark.parametrize("asked", [(), ("--full-refresh",)], ids=["one more day", "all days anew"])
+def test_killed_at_any_moment(
+    growing_shop, tmp_path, insert_raw, run_dbt, start_dbt, rows_of, asked
+):
+    """The moments are spread over a whole build: starting up, models, tests, exports, the end. The
+    next one is not told what the killed one was asked for."""
     built, (day, _), variables = growing_shop
     home = Home(tmp_path / "home")
 
@@ -62,7 +66,7 @@ def test_killed_at_any_moment(growing_shop, tmp_path, insert_raw, run_dbt, start
     before = _contents(home)
     shutil.copytree(home.root / "target", tmp_path / "target")
     began = time.monotonic()
-    run_dbt(home, "build", variables=variables)
+    run_dbt(home, "build", *asked, variables=variables)
     took = time.monotonic() - began
     undisturbed = _contents(home)
     changed = [name for name in undisturbed if undisturbed[name] != before.get(name)]
@@ -80,7 +84,7 @@ def test_killed_at_any_moment(growing_shop, tmp_path, insert_raw, run_dbt, start
         log = tmp_path / f"killed-{number}.log"
         with log.open("w") as output:
             process = start_dbt(
-                home, "build", variables=variables, stdout=output, start_new_session=True
+                home, "build", *asked, variables=variables, stdout=output, start_new_session=True
             )
             time.sleep(moment)
             os.killpg(process.pid, signal.SIGKILL)
