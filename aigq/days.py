@@ -60,11 +60,11 @@ def parse_days(text: str, option: str = "--days") -> Days:
     """The range ``A..B``, of which an end may lack, or the one day ``A``. Raises
     :class:`UserError` for what is neither."""
     ends = text.split("..")
-    if len(ends) == 1:
+    if len(ends) == 1 and text.count("-") == 2:
         return Days.of(parse_day(text, option))
     if len(ends) != 2:
         raise UserError(
-            f"{option}: expected A..B, for instance 2026-01-05..2026-02-03, got {text!r}"
+            f"{option}: expected A..B, for instance 2026-01-05..2026-02-03, or one day, got {text!r}"
         )
     first, last = (parse_day(end, option) if end else None for end in ends)
     if first and last and first > last:

@@ -38,7 +38,8 @@ def test_every_day_has_no_text_and_no_condition():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("March", "--days: expected days as YYYY-MM-DD"),
+        ("March", r"--days: expected A\.\.B, .*, or one day, got 'March'"),
+        ("2026-03-32", "--days: expected days as YYYY-MM-DD"),
         ("2026-03-01..2026-03-02..2026-03-03", r"--days: expected A\.\.B"),
         ("2026-03-01..March", "--days: expected days as YYYY-MM-DD"),
         ("2026-03-04..2026-03-01", "--days: 2026-03-04 is after 2026-03-01"),

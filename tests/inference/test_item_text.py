@@ -119,6 +119,13 @@ def test_new_and_changed_items_and_nothing_twice(shop, engine, aigq, rows_of):
     )
 
 
+def test_a_past_state_is_what_is_read(shop, engine, aigq, rows_of):
+    (then,) = rows_of(shop, "SELECT max(snapshot_id) AS id FROM ducklake_snapshots('lake')")
+    set_items(shop, i1="another tent", i4="mug")
+    aigq("generate", "item_texts", "--as-of", str(then["id"]))
+    assert engine.asked == ["tent", "lamp", "bad rope"]
+
+
 def test_a_new_version_takes_over_what_failed_and_all_where_asked(shop, engine, aigq, rows_of):
     aigq("generate", "item_texts")
     publish(shop, "v2")

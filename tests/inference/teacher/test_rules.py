@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aigq import warehouse
 from inference.teacher import Evidence
 from inference.teacher.rules import clusters, sentence
 
@@ -83,6 +84,20 @@ def test_days_asked_for_are_explained_whatever_their_split(shop, aigq, rows_of):
     assert "samples.samples_think has no row of the days 2026-03-10.." in said
     aigq("generate", "rationales")
     assert explained() > {"ann:2026-03-09", "ann:2026-03-03"}
+
+
+def test_a_past_state_is_what_is_read(shop, aigq, rows_of):
+    (then,) = rows_of(shop, "SELECT max(snapshot_id) AS id FROM ducklake_snapshots('lake')")
+
+    def change(con):
+        con.execute("DELETE FROM lake.samples.samples_think WHERE session_id LIKE 'bob%'")
+        con.execute("DELETE FROM lake.behavior.co_searches WHERE content_key = 'query:wine'")
+
+    warehouse.write(shop, change)
+    aigq("generate", "candidates", "--as-of", str(then["id"]))
+    found = rows_of(shop, "SELECT session_id, query_text FROM think.llm_candidates")
+    assert {"session_id": "bob:2026-03-03", "query_text": "camping stove"} in found
+    assert {"session_id": "eve:2026-03-03", "query_text": "corkscrew"} in found
 
 
 def test_clusters_join_what_is_near():
