@@ -64,7 +64,8 @@ def parse_days(text: str, option: str = "--days") -> Days:
         return Days.of(parse_day(text, option))
     if len(ends) != 2:
         raise UserError(
-            f"{option}: expected A..B, for instance 2026-01-05..2026-02-03, or one day, got {text!r}"
+            f"{option}: expected A..B, for instance 2026-01-05..2026-02-03, or one day,"
+            f" got {text!r}"
         )
     first, last = (parse_day(end, option) if end else None for end in ends)
     if first and last and first > last:

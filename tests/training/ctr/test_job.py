@@ -159,6 +159,7 @@ def test_only_a_ctr_model_can_be_gone_on_from(ctr_home, run_job):
         (None, None, Days()),
         ("2026-03-01..2026-03-04", None, Days(day(1), day(4))),
         ("2026-03-02..", None, Days(day(2), None)),
+        ("2026-03-02", None, Days.of(day(2))),
         (None, "2026-03-04", Days(None, day(4))),
     ],
 )
@@ -169,7 +170,7 @@ def test_days_as_they_are_asked_for(days, until, asked):
 @pytest.mark.parametrize(
     ("days", "until", "says"),
     [
-        ("2026-03-01", None, "--days: expected A..B"),
+        ("March", None, "--days: expected A..B"),
         ("2026-03-01..March", None, "--days: expected days as YYYY-MM-DD"),
         (None, "tomorrow", "--until: expected days as YYYY-MM-DD"),
         ("2026-03-04..2026-03-01", None, "2026-03-04 is after 2026-03-01"),
