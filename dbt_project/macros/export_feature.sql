@@ -2,5 +2,5 @@
 {% macro export_feature(relation) %}
 {% set folder = (env_var('AIGQ_HOME', '') or 'data') ~ '/features' %}
 copy (select * from {{ relation }})
-to {{ sql_text(folder ~ '/' ~ relation.identifier ~ '.parquet') }} (format parquet, use_tmp_file true)
+to {{ sql_text(folder ~ '/' ~ relation.identifier ~ '.parquet') }} (format parquet, compression zstd, use_tmp_file true)
 {% endmacro %}
