@@ -96,8 +96,8 @@ def main(
     shop: str, train_days: int | None, size: str, models: str | None, instances: int, lanes: int
 ) -> None:
     """Train and judge every rung on one shop."""
-    there = [m for m in _MODELS if _SIZES[size].is_rewarded or not m.endswith("grpo")]
-    names = [m for m in there if m != _BY_REQUEST] if models is None else models.split(",")
+    there = _of_size(size)
+    names = _chosen(size) if models is None else models.split(",")
     if unknown := [name for name in names if name not in there]:
         raise UserError(f"--models: no {unknown[0]!r} in the ladder, but {', '.join(there)}")
     for name in names:
@@ -109,6 +109,15 @@ def main(
     jobs = _jobs(home, shop, train_days, size, names, instances)
     run_jobs(home, "ladder", jobs, lanes=lanes, log=log)
     click.echo((home.reports / "ladder" / "evaluation.log").read_text())
+
+
+def _of_size(size: str) -> list[str]:
+    return [m for m in _MODELS if _SIZES[size].is_rewarded or not m.endswith("grpo")]
+
+
+def _chosen(size: str) -> list[str]:
+    """The models that are trained where none are named."""
+    return [name for name in _of_size(size) if name != _BY_REQUEST]
 
 
 def _jobs(

@@ -61,11 +61,11 @@ def command(model: str, everything: bool, engine: str, as_of: str | None) -> Non
     """Describe new and changed items in the words shoppers type."""
     home = Home.from_environment()
     found = models.resolve(home, model)
-    settings = found.manifest.get("settings") or {}
-    if not {"max_prompt_tokens", "max_target_tokens"} <= settings.keys():
+    job = found.manifest.get("job")
+    if job != "train item_text":
         raise UserError(
-            f"model {found.name}@{found.version} writes no item texts: its manifest lacks the"
-            " settings that models of `aigq train item_text` have"
+            f"model {found.name}@{found.version} writes no item texts: it is one of"
+            f" `aigq {job}`, not of `aigq train item_text`"
         )
     parameters = {
         "model": found.name,

@@ -51,13 +51,14 @@ def load_base(base: BaseModel, dtype: str = "float32", *, longest: int = 0) -> t
     cannot be loaded, has fewer positions than that, or model and tokenizer do not match.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     try:
         stored = AutoConfig.from_pretrained(base.source).dtype or torch.float32
         tokenizer = AutoTokenizer.from_pretrained(base.source)
         model = AutoModelForCausalLM.from_pretrained(base.source, dtype=getattr(torch, dtype))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         is_missing = str(base.source)[0] in "/.~" and not Path(base.source).exists()
         why = "no such folder" if is_missing else error
         raise UserError(f"cannot load base model {base.source}: {why}") from None
@@ -82,6 +83,9 @@ def require_positions(source: str, config: Any, longest: int) -> None:
 def check_match(source: str, model: Any, tokenizer: Any) -> None:
     """Raises :class:`UserError` where ``tokenizer`` is not the one ``model`` was made for: it has
     tokens without an embedding, or ends sequences with another token than the model does."""
+    # Of a folder without tokenizer files transformers makes an empty one.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise UserError(f"{source}: its tokenizer knows no token: are its files missing there?")
     rows = model.get_input_embeddings().weight.shape[0]
     highest = max(tokenizer.get_vocab().values())
     if highest >= rows:

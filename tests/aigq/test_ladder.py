@@ -41,6 +41,13 @@ def test_every_command_is_one(tmp_path, shop, size):
         check(["aigq", "train", "sft", "--no-such-option"])
 
 
+def test_what_is_trained_where_nothing_is_named():
+    rows = ["think_il_sft", "think_sft", "direct_il_sft", "direct_sft", "direct_il_sft_verbose"]
+    assert ladder._chosen("small") == rows
+    rewarded = ["think_grpo", "think_il_grpo", "direct_grpo", "direct_il_grpo"]
+    assert ladder._chosen("tiny") == [*rows, *rewarded]
+
+
 def test_what_is_trained_is_judged(tmp_path):
     whole = commands(tmp_path)
     assert whole[-1][:2] == ["aigq", "evaluate"]

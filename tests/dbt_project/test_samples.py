@@ -189,14 +189,16 @@ def test_what_is_broken_fails_its_test(random_shop, run_dbt, tmp_path):
             "UPDATE lake.samples.samples_think SET behaviors = behaviors[1:len(behaviors) - 1]"
             " WHERE len(behaviors) > 1"
         )
-        lake.execute("INSERT INTO lake.labels.label_lists FROM lake.labels.label_lists LIMIT 1")
         lake.execute(
-            "UPDATE lake.labels.label_candidates SET session_id = NULL WHERE session_id ="
-            " (SELECT min(session_id) FROM lake.labels.label_candidates)"
+            "INSERT INTO lake.labels.label_lists_v1 FROM lake.labels.label_lists_v1 LIMIT 1"
         )
         lake.execute(
-            "UPDATE lake.labels.label_candidates SET drop_reason = 'duplicate' WHERE session_id ="
-            " (SELECT max(session_id) FROM lake.labels.label_candidates)"
+            "UPDATE lake.labels.label_candidates_v1 SET session_id = NULL WHERE session_id ="
+            " (SELECT min(session_id) FROM lake.labels.label_candidates_v1)"
+        )
+        lake.execute(
+            "UPDATE lake.labels.label_candidates_v1 SET drop_reason = 'duplicate'"
+            " WHERE session_id = (SELECT max(session_id) FROM lake.labels.label_candidates_v1)"
         )
 
     warehouse.write(changed, spoil)

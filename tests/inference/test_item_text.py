@@ -53,6 +53,7 @@ def publish(home, version):
     path.mkdir(parents=True)
     settings = {"max_prompt_tokens": 400, "max_target_tokens": 24}
     manifest = {"name": "item_text", "version": version, "settings": settings}
+    manifest["job"] = "train item_text"
     (path / "manifest.json").write_text(json.dumps(manifest))
     return models.Model("item_text", version, path)
 
@@ -161,6 +162,9 @@ def test_killed_between_chunks_it_goes_on(shop, engine, monkeypatch, rows_of):
 def test_a_model_of_lists_writes_no_item_texts(shop, engine, aigq):
     path = shop.models / "direct" / "v1"
     path.mkdir(parents=True)
-    (path / "manifest.json").write_text(json.dumps({"name": "direct", "version": "v1"}))
+    manifest = {"name": "direct", "version": "v1", "job": "train sft"}
+    manifest["settings"] = {"max_prompt_tokens": 176, "max_target_tokens": 128}
+    (path / "manifest.json").write_text(json.dumps(manifest))
     result = aigq("generate", "item_texts", "--model", "direct", code=1)
-    assert "model direct@v1 writes no item texts" in result.output
+    assert "direct@v1 writes no item texts: it is one of `aigq train sft`" in result.output
+    assert not engine.asked

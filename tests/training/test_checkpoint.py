@@ -61,3 +61,20 @@ def test_what_does_not_match_is_refused(tmp_path, changes, message):
     base = save(tmp_path, **changes)
     with pytest.raises(UserError, match=message):
         load_base(base)
+
+
+def test_a_folder_that_lacks_something_is_refused(tmp_path):
+    from tokenizers import Tokenizer
+    from tokenizers import models as bpe
+    from transformers import PreTrainedTokenizerFast
+
+    base = save(tmp_path / "cut")
+    (tmp_path / "cut" / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(UserError, match="cannot load base model"):
+        load_base(base)
+    # What transformers makes for some architectures where the files are missing.
+    base = save(tmp_path / "empty")
+    empty = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(bpe.BPE()), eos_token="</s>")
+    empty.save_pretrained(tmp_path / "empty")
+    with pytest.raises(UserError, match="are its files missing"):
+        load_base(base)

@@ -267,7 +267,9 @@ def _reported(
     counts: Counter[str], contexts: Sequence[Context], tokenizer: Any, settings: SftSettings
 ) -> dict[str, Any]:
     """``counts`` with the zeros, shares, and prompt tokens in both styles."""
+    # A Counter forgets zeros where it is joined with others.
     names = ["samples_target_too_long", "samples_context_cut", "labels_unlistable"]
+    names += ["samples_train", "samples_heldout"]
     if settings.variant == "think":
         names += ["samples_without_points", *COUNTED]
     counted = contexts[:_COUNTED_CONTEXTS]

@@ -62,7 +62,9 @@ ROW = {
 
 
 def test_one_sample_by_hand(tokenizer):
-    (example,) = make([ROW], tokenizer).train
+    samples = make([ROW], tokenizer)
+    assert (samples.counts["samples_train"], samples.counts["samples_heldout"]) == (1, 0)
+    (example,) = samples.train
     prompt, target = (
         example.input_ids[: example.target_start],
         example.input_ids[example.target_start :],
