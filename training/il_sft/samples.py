@@ -216,7 +216,8 @@ def make_samples(rows: Sequence[dict], tokenizer: Any, settings: SftSettings) ->
         is_heldout = int(row["user_hash"], 16) < settings.heldout_share * 16**8
         (heldout if is_heldout else train).append(example)
         counts["samples_replayed"] += row["is_replayed"]
-    counts |= {"samples_train": len(train), "samples_heldout": len(heldout)}
+    # Not by `|=`, which forgets zeros.
+    counts["samples_train"], counts["samples_heldout"] = len(train), len(heldout)
     _refuse_degenerate(counts, hidden, settings)
     return Samples(train, heldout, _reported(counts, contexts, tokenizer, settings))
 
@@ -267,9 +268,7 @@ def _reported(
     counts: Counter[str], contexts: Sequence[Context], tokenizer: Any, settings: SftSettings
 ) -> dict[str, Any]:
     """``counts`` with the zeros, shares, and prompt tokens in both styles."""
-    # A Counter forgets zeros where it is joined with others.
     names = ["samples_target_too_long", "samples_context_cut", "labels_unlistable"]
-    names += ["samples_train", "samples_heldout"]
     if settings.variant == "think":
         names += ["samples_without_points", *COUNTED]
     counted = contexts[:_COUNTED_CONTEXTS]
