@@ -157,7 +157,7 @@ def _jobs(
             Job("alignments", [teacher("alignments"), build], ("candidates",)),
             Job("rationales", [teacher("rationales")], ("alignments",)),
         ]
-    jobs.append(train("base", ["base", "--recipe", size], "samples"))
+    jobs.append(train("base", ["base", "--recipe", size, "--name", "base"], "samples"))
     taught = [name for name in names if not name.endswith("grpo")]
     is_any_rewarded = len(taught) < len(names)
     for name in taught:
@@ -185,9 +185,8 @@ def _command(name: str, size: str) -> list[str]:
     if name.endswith("grpo"):
         command = ["grpo", "--variant", variant, "--base-model", _start(name)]
         return [*command, "--algorithm", objective]
-    command = ["sft", "--variant", variant, "--recipe", f"{variant}-{size}"]
-    if variant == "think":
-        command += ["--base-model", "base_think"]
+    base = "base_think" if variant == "think" else "base"
+    command = ["sft", "--variant", variant, "--recipe", f"{variant}-{size}", "--base-model", base]
     if objective == "il_sft":
         return command
     command += ["--objective", "sft"] if objective == "sft" else ["--prompt-style", "verbose"]

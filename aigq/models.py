@@ -24,6 +24,8 @@ BASELINES = ("popularity", "popularity_profile", "co_click", "own_recent", "co_c
 # How the models get made that others stand on.
 _MAKERS = {
     "base": "train base",
+    "base_small": "train base --recipe small",
+    "item_text": "train item_text",
     "ctr": "train ctr",
     EBR: "train ebr",
     "direct": "train sft --variant direct",
@@ -46,8 +48,18 @@ class Model:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What the version was made from: lake snapshot, recipe, code version, seed, metrics."""
-        return json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+        """What the version was made from: lake snapshot, recipe, code version, seed, metrics.
+
+        Raises :class:`UserError` where the file is not what :func:`publish` writes.
+        """
+        file = self.path / MANIFEST
+        try:
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{file} is no JSON: {error}") from None
+        if not isinstance(manifest, dict):
+            raise UserError(f"{file}: expected a JSON object, got {type(manifest).__name__}")
+        return manifest
 
 
 @dataclass(frozen=True)

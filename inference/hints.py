@@ -44,8 +44,8 @@ _HINT_WIDTH = 36
 @click.option(
     "--now",
     metavar="TIME",
-    help="The moment of the request, ISO 8601; only behaviours before it are seen. [default: the"
-    " newest time there is]",
+    help="The moment of the request, ISO 8601; only behaviours before it are seen, and no list"
+    " written for a later one. [default: the newest time there is]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(user_id: str, clicked: str | None, count: int, now: str | None, as_json: bool) -> None:
@@ -148,6 +148,8 @@ def _recall_lines(recalled: Recalled) -> list[str]:
     u2q, x2q, popular = (len(recalled.lists[source]) for source in SOURCES)
     if u2q:
         listed = f"written by {recalled.list_version} as of {recalled.listed_for:%Y-%m-%d %H:%M}"
+    elif recalled.listed_for is not None and recalled.listed_for > recalled.now:
+        listed = f"left out: written as of {recalled.listed_for:%Y-%m-%d %H:%M}, after this moment"
     elif recalled.is_known:
         listed = "no list was generated for this user"
     else:

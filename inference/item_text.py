@@ -26,7 +26,7 @@ from aigq.models import Model
 from aigq.settings import Home, UserError
 from inference.engines import Completion, Request, Sampling, engine_option, open_engine
 
-_CHUNK_ITEMS = 2048
+_CHUNK_ITEMS = 512
 
 _NEWEST = """
 SELECT item_id, facets_hash, model_version, item_text IS NOT NULL AS has_text

@@ -1,6 +1,5 @@
 """The checkpoint that a training starts from: found, checked, loaded."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,22 +25,13 @@ def resolve_base(home: Home, reference: str) -> BaseModel:
 
     Raises :class:`UserError` naming the versions there are, or what the directory lacks.
     """
-    path = Path(reference)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise UserError(f"{path} holds no checkpoint: it has no config.json")
-        newest = max(file.stat().st_mtime_ns for file in path.iterdir())
-        manifest = path / models.MANIFEST
-        seen_until = (
-            json.loads(manifest.read_text()).get("train_end_at") if manifest.exists() else None
-        )
-        return BaseModel(str(path), f"{path.resolve()} ({newest})", seen_until)
-    if "/" in reference:
+    if "/" in reference and not Path(reference).is_dir():
         return BaseModel(reference, reference)
-    model = models.resolve(home, reference)
-    return BaseModel(
-        str(model.path), f"{model.name}@{model.version}", model.manifest.get("train_end_at")
-    )
+    model = models.resolve_checkpoint(home, reference)
+    identity = f"{model.name}@{model.version}"
+    if isinstance(model, models.Checkpoint):
+        identity = f"{model.path} ({model.version})"
+    return BaseModel(str(model.path), identity, model.manifest.get("train_end_at"))
 
 
 def load_base(base: BaseModel, dtype: str = "float32", *, longest: int = 0) -> tuple[Any, Any, Any]:
@@ -60,7 +50,7 @@ def load_base(base: BaseModel, dtype: str = "float32", *, longest: int = 0) -> t
         model = AutoModelForCausalLM.from_pretrained(base.source, dtype=getattr(torch, dtype))
     except (OSError, ValueError, SafetensorError) as error:
         is_missing = str(base.source)[0] in "/.~" and not Path(base.source).exists()
-        why = "no such folder" if is_missing else error
+        why = "no such folder" if is_missing else str(error).strip().splitlines()[0]
         raise UserError(f"cannot load base model {base.source}: {why}") from None
     check_match(base.source, model, tokenizer)
     require_positions(base.source, model.config, longest)

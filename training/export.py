@@ -8,6 +8,7 @@ import torch
 
 from aigq import models
 from aigq.jobs import Run, code_version
+from training.memory import GIB, MEMORY, peak_bytes
 from training.workspace import Workspace
 
 
@@ -36,7 +37,7 @@ def publish(
     """Publish ``build`` as a new version of ``name`` and drop the run's checkpoints.
 
     ``manifest`` adds recipe, seed, metrics ... to what every version carries: run, code version,
-    lake snapshot, precision.
+    lake snapshot, precision. The run's own metrics also tell the process' peak of memory.
     """
     common = {
         "run_id": run.run_id,
@@ -51,6 +52,8 @@ def publish(
     model = models.publish(run.home, name, version, build, common | manifest)
     models.discard_work(workspace.path)
     run.metrics |= {"model": f"{name}@{version}", **manifest.get("metrics", {})}
+    run.metrics["peak_memory_bytes"] = peak = peak_bytes()
+    run.summary.append(f"  at most {peak / GIB:.2f} GiB of {MEMORY} were held")
     run.wrote(f"models/{name}/{version}")
     click.echo(f"published {name}@{version}", err=True)
     return model

@@ -6,15 +6,21 @@ keep for the backward pass, found by running the real forward pass of one and of
 """
 
 import copy
+import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
+from training.parts import PAD_TO, Example
 from training.settings import TrainSettings
 
 GIB = 2**30
+# Which memory a training is short of.
+MEMORY = "GPU memory" if torch.cuda.is_available() else "memory"
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,42 @@ class Memory:
     def total(self) -> int:
         """All of them at the peak, which is when the backward pass begins."""
         return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def largest_batch(
+    examples: Sequence[Example],
+    plan: Sequence[Sequence[int]],
+    *,
+    accumulation: int,
+    world: int,
+    packed: bool,
+) -> Batch:
+    """The micro-batch of ``plan`` with the most tokens, padding counted."""
+    batches = []
+    for step in plan:
+        for part in np.array_split(step, accumulation * world):
+            found = [examples[i] for i in part]
+            sizes = [len(e.input_ids) for e in found]
+            if packed:
+                targets = sum(e.target_tokens for e in found)
+                batches.append(Batch(1, _padded(sum(sizes)), targets))
+            elif found:
+                width = _padded(max(sizes))
+                first = min(e.target_start for e in found) // PAD_TO * PAD_TO
+                batches.append(Batch(len(found), width, width - first))
+    return max(batches, key=lambda batch: batch.rows * batch.width)
+
+
+def _padded(width: int) -> int:
+    return -(-width // PAD_TO) * PAD_TO
+
+
+def peak_bytes() -> int:
+    """The most this process has held so far: of a GPU's memory where there is one, else of the
+    machine's, libraries and samples included."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def predict(

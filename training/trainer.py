@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
@@ -22,9 +23,10 @@ from trl import SFTConfig, SFTTrainer
 
 from training import distributed
 from training.atomic import AtomicCheckpoints, GoOn, checkpoints, discard_partial, diverged
+from training.memory import GIB, Batch, largest_batch, predict
 from training.optimizer import MuonAdamW
 from training.parts import MASKED, Example, Parts, collator, planned_tokens, target_loss
-from training.precision import set_fast_attention
+from training.precision import attention_is_fused, set_fast_attention
 from training.settings import TrainSettings
 
 
@@ -120,7 +122,8 @@ def train(
 
     Returns the trained model (an adapter model where ``peft_config`` is given) and its metrics:
     steps, tokens and target tokens seen, share of padding, the last logged training loss in nats
-    per target token, and all of them as ``loss_curve``, [step, loss] each.
+    per target token, all of them as ``loss_curve``, [step, loss] each, and the memory (bytes) that
+    model and step were predicted to take.
     With the same inputs a killed and resumed run ends bit for bit like an uninterrupted one, on the
     same kind of machine with the same number of threads.
     """
@@ -133,6 +136,15 @@ def train(
     )
     packed = how.batch_layout == "packed"
     parts = {"accumulation": how.accumulation_steps, "world": world}
+    predicted = _predicted_bytes(
+        model, how, largest_batch(examples, plan, packed=packed, **parts), bf16, world, peft_config
+    )
+    if rank == 0 and predicted is not None:
+        click.echo(
+            f"{title}: model and step will take {predicted / GIB:.2f} GiB"
+            f" {'of each GPU' if torch.cuda.is_available() else 'beside libraries and samples'}",
+            err=True,
+        )
     arguments = _arguments(how, len(plan), work, bf16=bf16)
     # transformers would spread a process over all GPUs by DataParallel, which cuts rows apart.
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -159,8 +171,29 @@ def train(
         "processes": world,
         "train_loss": curve[-1][1] if curve else None,
         "loss_curve": curve,
+        "predicted_memory_bytes": predicted,
     }
     return trainer.model, metrics
+
+
+def _predicted_bytes(
+    model: Any, how: TrainSettings, batch: Batch, bf16: bool, world: int, peft_config: Any
+) -> int | None:
+    """Of one process; None for an architecture that does not run without weights."""
+    try:
+        return predict(
+            model.config,
+            how,
+            batch,
+            bf16=bf16,
+            world=world,
+            fused_attention=attention_is_fused(bf16=bf16, on_gpu=torch.cuda.is_available()),
+            lora=peft_config,
+            weights_dtype=str(model.dtype).removeprefix("torch."),
+        ).total
+    except Exception as error:  # whatever it is, the training itself may do
+        click.echo(f"memory not predicted: {type(error).__name__}: {error}", err=True)
+        return None
 
 
 def _arguments(how: TrainSettings, steps: int, work: Path, *, bf16: bool) -> SFTConfig:

@@ -3,12 +3,13 @@
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import duckdb
@@ -57,15 +58,7 @@ def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator
         identity = {**identity, "as_of": run.snapshot_read}
     text = json.dumps(identity, sort_keys=True, default=str)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    path = models.work_dir(run.home, name, key)
-    with (path / "lock").open("w") as lock:
-        try:
-            # Held by the process: a kill releases it.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is training this model with the same settings (in {path})"
-            ) from None
+    with _locked_work_dir(run.home, name, key) as path:
         pinned = path / _PINNED
         if pinned.exists():
             workspace = Workspace(path, **json.loads(pinned.read_text()))
@@ -90,6 +83,35 @@ def open_workspace(run: Run, name: str, identity: Mapping[str, Any]) -> Iterator
             if not checkpoints(path):
                 models.discard_work(path)
             raise
+
+
+@contextmanager
+def _locked_work_dir(home: Home, name: str, key: str) -> Iterator[Path]:
+    while True:
+        path = models.work_dir(home, name, key)
+        try:
+            lock = (path / "lock").open("w")
+        except FileNotFoundError:  # discarded by who had it, since it was made
+            continue
+        with lock:
+            try:
+                # Held by the process: a kill releases it.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"another process is training this model with the same settings (in {path})"
+                ) from None
+            if not _is_file_of(path / "lock", lock):  # likewise
+                continue
+            yield path
+            return
+
+
+def _is_file_of(path: Path, file: IO[str]) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _refuse_name_of_another_job(run: Run, name: str) -> None:

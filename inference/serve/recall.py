@@ -71,7 +71,8 @@ class Candidate:
 class Recalled:
     """What the online store said. ``lists``: candidates by source, best first. ``behaviors``: those
     before ``now``, oldest first, the click last. ``clicked_text``: None where the clicked item is
-    unknown. ``stale``: triggers whose row belongs to an index before the newest, not used."""
+    unknown. ``listed_for``: the moment that the list in u2q was written as of; one after ``now`` is
+    left out. ``stale``: triggers whose row belongs to an index before the newest, not used."""
 
     user_id: str
     now: datetime | None
@@ -123,6 +124,8 @@ def recall(store: Any, request: Request) -> Recalled:
         text = clicked_text or request.clicked
         click = Seen(now, "item_click", text, f"item:{request.clicked}", category)
         behaviors = (*behaviors, click)
+    listed_for = row["u2q__queries__ts"]
+    is_later = listed_for is not None and listed_for > now
     triggers = freshest_triggers(behaviors)
     x2q, stale = _recall_x2q(store, triggers) if triggers else ((), ())
     return Recalled(
@@ -135,14 +138,15 @@ def recall(store: Any, request: Request) -> Recalled:
         clicked_text=clicked_text,
         time_zone=row["popular_queries__shop_timezone"] or "UTC",
         lists={
-            "u2q": _in_order("u2q", row["u2q__queries"]),
+            # A list as of a later moment was written by what the user does after this one.
+            "u2q": () if is_later else _in_order("u2q", row["u2q__queries"]),
             "x2q": x2q,
             "popular": _in_order("popular", row["popular_queries__queries"]),
         },
         triggers=triggers,
         stale=stale,
         list_version=row["u2q__model_version"],
-        listed_for=row["u2q__queries__ts"],
+        listed_for=listed_for,
     )
 
 

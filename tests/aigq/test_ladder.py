@@ -71,7 +71,8 @@ def test_rows_differ_in_what_they_are_called_after(tmp_path):
     ]
     assert of["direct_sft"] == [
         *("aigq", "train", "sft", "--variant", "direct", "--recipe", "direct-tiny"),
-        *("--objective", "sft", "--max-prompt-tokens", "448", "--batch-tokens", "4736"),
+        *("--base-model", "base", "--objective", "sft"),
+        *("--max-prompt-tokens", "448", "--batch-tokens", "4736"),
         *("--name", "direct_sft"),
     ]
     assert of["direct_grpo"] == [
@@ -135,4 +136,4 @@ def test_models_that_are_there_are_not_trained_again(tmp_path):
     path.mkdir(parents=True)
     (path / "manifest.json").write_text("{}")
     assert ["aigq", "train", "ebr"] not in commands(tmp_path)
-    assert ["aigq", "train", "base", "--recipe", "tiny"] in commands(tmp_path)
+    assert ["aigq", "train", "base", "--recipe", "tiny", "--name", "base"] in commands(tmp_path)

@@ -40,9 +40,24 @@ def test_resolve(home):
         models.resolve(home, "think")
 
 
-def test_no_models_at_all(home):
-    with pytest.raises(UserError, match="there are: none; `aigq train base` makes it"):
-        models.resolve(home, "base")
+@pytest.mark.parametrize(
+    ("name", "maker"),
+    [("base", "train base"), ("base_small", "train base --recipe small"), ("ctr", "train ctr")],
+)
+def test_no_models_at_all(home, name, maker):
+    with pytest.raises(UserError, match=f"there are: none; `aigq {maker}` makes it"):
+        models.resolve(home, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", r"manifest\.json is no JSON"), ("[1]", "expected a JSON object, got list")],
+)
+def test_a_broken_manifest_is_named(home, text, message):
+    model = _publish(home, "direct", "1")
+    (model.path / models.MANIFEST).write_text(text)
+    with pytest.raises(UserError, match=message):
+        models.resolve(home, "direct").manifest  # noqa: B018
 
 
 def test_unfinished_work_is_no_version_and_no_model(home):

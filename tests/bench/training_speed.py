@@ -29,7 +29,7 @@ import torch
 from transformers import TrainerCallback
 
 from aigq.settings import PROJECT_ROOT, recipe_path
-from training.parts import MASKED, PAD_TO, Example
+from training.parts import MASKED, Example
 from training.precision import attention_is_fused
 
 CONTESTANTS = ("ours", "plain")
@@ -208,20 +208,11 @@ def plain(model, examples, plan, settings, work, bf16, clock) -> None:
 
 
 def predicted_bytes(config, settings, examples, plan, bf16) -> int:
-    """What --dry-run's arithmetic says of the largest batch of the plan."""
-    from training.memory import Batch, predict
+    """What a training says before it starts."""
+    from training.memory import largest_batch, predict
 
-    batches = []
-    for batch in plan:
-        sizes = [len(examples[i].input_ids) for i in batch]
-        if settings.batch_layout == "packed":
-            width = -(-sum(sizes) // PAD_TO) * PAD_TO
-            batches.append(Batch(1, width, sum(examples[i].target_tokens for i in batch)))
-        else:
-            width = -(-max(sizes) // PAD_TO) * PAD_TO
-            first = min(examples[i].target_start for i in batch) // PAD_TO * PAD_TO
-            batches.append(Batch(len(batch), width, width - first))
-    largest = max(batches, key=lambda b: b.rows * b.width)
+    packed = settings.batch_layout == "packed"
+    largest = largest_batch(examples, plan, accumulation=1, world=1, packed=packed)
     fused = attention_is_fused(bf16=bf16, on_gpu=torch.cuda.is_available())
     return predict(config, settings, largest, bf16=bf16, fused_attention=fused).total
 

@@ -76,6 +76,16 @@ def ranked(shop, monkeypatch):
 
 
 @pytest.mark.torch
+def test_a_list_written_for_a_later_moment_is_left_out(listed, aigq):
+    page = aigq("hints", "u1", "--now", "2026-03-06T08:59:59").stdout
+    assert "  u2q        0  left out: written as of 2026-03-06 09:00, after this moment" in page
+    assert "desk lamp" not in page
+    assert (
+        "  u2q        4  written by v1" in aigq("hints", "u1", "--now", "2026-03-06T09:00").stdout
+    )
+
+
+@pytest.mark.torch
 def test_a_user_with_a_list(listed, aigq, reads):
     """Without a CTR model: u2q, x2q by score, popular; each query once."""
     page = aigq("hints", "u1").stdout

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from aigq.settings import UserError
-from training.checkpoint import BaseModel, load_base
+from aigq.settings import Home, UserError
+from training.checkpoint import BaseModel, load_base, resolve_base
 
 pytestmark = pytest.mark.torch
 
@@ -78,3 +78,22 @@ def test_a_folder_that_lacks_something_is_refused(tmp_path):
     empty.save_pretrained(tmp_path / "empty")
     with pytest.raises(UserError, match="are its files missing"):
         load_base(base)
+
+
+def test_where_a_base_comes_from(tmp_path):
+    home = Home(tmp_path)
+    assert resolve_base(home, "owner/name") == BaseModel("owner/name", "owner/name")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    with pytest.raises(UserError, match=r"holds no checkpoint: it has no config\.json"):
+        resolve_base(home, str(folder))
+    (folder / "config.json").write_text("{}")
+    bare = resolve_base(home, str(folder))
+    assert bare.source == str(folder) and bare.train_end_at is None
+    (folder / "manifest.json").write_text('{"train_end_at": "2026-03-01T00:00:00+00:00"}')
+    known = resolve_base(home, str(folder))
+    assert known.train_end_at == "2026-03-01T00:00:00+00:00"
+    assert known.identity != bare.identity, "its files have changed"
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match=r"manifest\.json is no JSON"):
+        resolve_base(home, str(folder))

@@ -70,6 +70,8 @@ def test_base_is_published_with_its_origin(home):
     assert status == "succeeded"
     assert json.loads(metrics)["model"] == f"base@{version.version}"
     assert json.loads(metrics)["snapshot"] == manifest["snapshot"]
+    predicted = manifest["metrics"]["predicted_memory_bytes"]
+    assert 0 < predicted < json.loads(metrics)["peak_memory_bytes"]
     assert not list((home.models / ".work").iterdir())
 
 

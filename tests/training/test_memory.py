@@ -8,7 +8,8 @@ import torch
 
 from aigq.settings import PROJECT_ROOT
 from training.checkpoint import lora_config
-from training.memory import Batch, predict
+from training.memory import Batch, largest_batch, predict
+from training.parts import Example
 from training.settings import TrainSettings
 
 pytestmark = pytest.mark.torch
@@ -72,6 +73,33 @@ def test_activations_of_the_whole_model_are_those_of_its_layers(dtype, bytes_of_
     of_logits = bytes_of_gradients * BATCH.rows * BATCH.predicted * 300
     real = kept_in_reality(config, checkpointing=False, dtype=dtype) + of_logits
     assert memory.activations == pytest.approx(real, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("parts", "packed", "expected"),
+    [
+        # 40 and 20 tokens are two rows of 64, predicted from 10 on; 70 alone is one of 96.
+        ((1, 1), False, Batch(2, 64, 64)),
+        ((2, 1), False, Batch(1, 96, 32)),
+        ((1, 2), False, Batch(1, 96, 32)),
+        # 60 tokens in one row of 64, against 96 with 4 targets.
+        ((1, 1), True, Batch(1, 96, 4)),
+    ],
+)
+def test_the_largest_micro_batch_by_hand(parts, packed, expected):
+    examples = [Example([1] * 40, 35), Example([1] * 20, 10), Example([1] * 70, 66)]
+    accumulation, world = parts
+    found = largest_batch(
+        examples, [[0, 1], [2]], accumulation=accumulation, world=world, packed=packed
+    )
+    assert found == expected
+
+
+def test_predicting_draws_no_random_numbers():
+    """A training must end the same whether its memory was predicted or not."""
+    before = torch.get_rng_state()
+    predict(small_config(), TrainSettings(), BATCH, bf16=False, fused_attention=False)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_fused_kernel_keeps_no_attention_weights():

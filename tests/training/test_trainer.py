@@ -143,7 +143,20 @@ def test_stopped_and_resumed_equals_uninterrupted(tokenizer, tmp_path, settings)
     assert [p.name for p in checkpoints(tmp_path / "cut")] == ["checkpoint-8"]
     resumed, again = run(tokenizer, tmp_path / "cut", **settings)
     assert_same_weights(whole, resumed)
+    assert metrics["predicted_memory_bytes"] > 0
     assert again == metrics
+
+
+def test_a_prediction_that_fails_keeps_no_model_from_training(
+    tokenizer, tmp_path, monkeypatch, capsys
+):
+    def fail(*_, **__):
+        raise AttributeError("no num_hidden_layers")
+
+    monkeypatch.setattr("training.trainer.predict", fail)
+    _, metrics = run(tokenizer, tmp_path)
+    assert metrics["steps"] == 14 and metrics["predicted_memory_bytes"] is None
+    assert "memory not predicted: AttributeError: no num_hidden" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """A training run finds its own past again, and nobody else's."""
 
+import fcntl
+
 import pytest
 
-from aigq import jobs, warehouse
+from aigq import jobs, models, warehouse
 from aigq.settings import UserError
 from training.workspace import Snapshot, already_published, open_workspace
 
@@ -56,6 +58,33 @@ def test_two_processes_do_not_share_a_workspace(own_home):
         open_workspace(run, "x", {}),
     ):
         pass
+
+
+@pytest.mark.parametrize("moment", ["before the lock is opened", "before it is locked"])
+def test_discarded_by_another_process_meanwhile(own_home, monkeypatch, moment):
+    """Who had the folder gives it up between our finding it and our holding its lock."""
+    found, locked = models.work_dir, fcntl.flock
+    paths = []
+
+    def find(*arguments):
+        paths.append(found(*arguments))
+        if len(paths) == 1 and moment == "before the lock is opened":
+            models.discard_work(paths[0])
+        return paths[-1]
+
+    def hold(lock, how):
+        if len(paths) == 1:
+            models.discard_work(paths[0])
+        locked(lock, how)
+
+    monkeypatch.setattr(models, "work_dir", find)
+    monkeypatch.setattr(fcntl, "flock", hold)
+    with jobs.job(own_home, "train x", {}) as run, open_workspace(run, "x", {}) as work:
+        assert work.path == paths[0] == paths[1] and len(paths) == 2
+        assert {path.name for path in work.path.iterdir()} == {"lock", "pinned.json"}
+        monkeypatch.undo()
+        with pytest.raises(UserError, match="another process"), open_workspace(run, "x", {}):
+            pass
 
 
 def test_missing_table_names_the_build(own_home):

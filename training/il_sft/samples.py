@@ -139,7 +139,8 @@ def read_rows(
     if counts["session_after_training"]:
         raise UserError(
             f"{table}: session {counts['session_after_training']} has split 'train' but starts"
-            " after the end of the training days (meta.shop.train_end_at)"
+            " after the end of the training days (meta.shop.train_end_at): split the days anew by"
+            " `dbt build --full-refresh`"
         )
     unexplained = {}
     if variant == "think":

@@ -32,7 +32,8 @@ proposed as (
 
 ),
 
--- A point that repeats a trigger or a query says it once.
+-- A point that repeats a trigger or a query says it once. That a search leads to itself says
+-- nothing: the user has made it.
 final as (
 
     select distinct
@@ -44,6 +45,7 @@ final as (
         rationale,
         model_version,
     from proposed
+    where trigger <> 'query:' || query_text
 
 )
 

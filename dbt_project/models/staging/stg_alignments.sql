@@ -4,12 +4,13 @@ with spelled as (
 
     select
         alignments.session_id,
-        -- A judge may spell a candidate as a user or a teacher typed it.
+        -- Those of before judgements were among the spellings are normalised already.
         coalesce(query_texts.query_text, alignments.query_text) as query_text,
         alignments.is_aligned,
         alignments.reason,
         alignments.run_id,
     from {{ source('think', 'alignments') }} as alignments
+    -- A judge may spell a candidate in its own way.
     left join {{ ref('stg_query_texts') }} as query_texts
         on alignments.query_text = query_texts.typed_text
 

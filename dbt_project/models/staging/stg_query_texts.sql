@@ -8,6 +8,8 @@ with typed as (
     select query_text from {{ new_rows('raw', 'hint_candidates') }}
     union
     select query_text from {{ new_rows('think', 'llm_candidates') }}
+    union
+    select query_text from {{ new_rows('think', 'alignments') }}
 
 ),
 
