@@ -7,6 +7,7 @@
     {% do run_query(
         'create or replace table ' ~ run_table('this_run') ~ ' as select '
         ~ ('null' if since is none else since) ~ ' as built_snapshot') %}
+    {% do forget_histories() %}
     {% do run_query('create schema if not exists ' ~ target.database ~ '.staging') %}
     {% do run_query('create or replace table ' ~ user_days() ~ ' as ' ~ changed_user_days(since)) %}
     {% do run_query(

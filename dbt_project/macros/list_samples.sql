@@ -17,11 +17,7 @@ sessions as (
 
 ),
 
-behaviors as (
-
-    select * from {{ ref('behaviors') }}
-
-),
+{{ user_histories() }},
 
 users as (
 
@@ -31,7 +27,7 @@ users as (
 
 contexts as (
 
-{{ recent_behaviors('sessions', 'behaviors', 'session_id', var('max_behaviors')) }}
+{{ recent_behaviors('sessions', 'session_id', var('max_behaviors')) }}
 
 ),
 

@@ -1,17 +1,18 @@
-{# Context of each instance: its user's newest behaviours strictly before the prediction, oldest
-   first (method section 1). Instances without any behaviour get no row.
-
-   instances: CTE with the column `key`, user_id, predicted_at and predicted_date;
-   behaviors: CTE over behavior.behaviors. #}
-{% macro recent_behaviors(instances, behaviors, key, newest) %}
-    {{ return(adapter.dispatch('recent_behaviors')(instances, behaviors, key, newest)) }}
+{# CTEs, to stand in a WITH: `histories`, each user's behaviours as a list, oldest first, and
+   `moments`, with the place in it of the last behaviour of each moment. Of all users that this run
+   makes something for: the first model that asks has them made, and the others of the run read them.
+   `users`: a CTE with user_id, to make those of its users for this model alone. #}
+{% macro user_histories(users=none) %}
+    {{ return(adapter.dispatch('user_histories')(users)) }}
 {% endmacro %}
 
-{# A slice of the user's history, whose end an ASOF join finds: of the ways tried the cheapest, half
-   the time of the newest n per instance by an aggregate. #}
-{% macro duckdb__recent_behaviors(instances, behaviors, key, newest) %}
-    with histories as (
-
+{% macro duckdb__user_histories(users) %}
+{# A unit test brings its own behaviours, and several threads would make the tables at once. #}
+{% set is_shared = execute and this is not none and flags.WHICH in ('run', 'build')
+    and target.threads == 1 and users is none %}
+{% set whose = is_changed_user('behaviors.user_id') if users is none
+    else 'behaviors.user_id in (select user_id from ' ~ users ~ ')' %}
+{% set histories %}
         select
             user_id,
             {{ sorted_list({
@@ -21,34 +22,62 @@
                 'action': 'action',
                 'content_text': 'content_text',
                 'content_key': 'content_key',
+                'leaf_category_id': 'leaf_category_id',
             }) }} as behaviors,
-        from {{ behaviors }}
-        where user_id in (select user_id from {{ instances }})
+        from {{ ref('behaviors') }} as behaviors
+        where {{ whose }}
         group by user_id
+{% endset %}
+{% for name, query in [
+    ('histories', histories),
+    ('moments', history_moments(run_table('histories') if is_shared else 'histories')),
+] %}
+{% if is_shared %}
+{% do run_query('create table if not exists ' ~ run_table(name) ~ ' as ' ~ query) %}
+{% set query = 'select * from ' ~ run_table(name) %}
+{% endif %}
+    {{ name }} as (
 
-    ),
+{{ query }}
 
-    placed as (
+    ){{ ',' if not loop.last }}
+{% endfor %}
+{% endmacro %}
 
-        select
-            user_id,
-            unnest({{ list_field('behaviors', 'occurred_at') }}) as occurred_at,
-            unnest(range(1, len(behaviors) + 1)) as place,
-        from histories
-
-    ),
-
-    moments as (
-
+{% macro history_moments(histories) %}
         select
             user_id,
             occurred_at,
             max(place) as place,
-        from placed
+        from (
+            select
+                user_id,
+                unnest({{ list_field('behaviors', 'occurred_at') }}) as occurred_at,
+                unnest(range(1, len(behaviors) + 1)) as place,
+            from {{ histories }}
+        )
         group by user_id, occurred_at
+{% endmacro %}
 
-    )
+{# What an earlier run of this process left. #}
+{% macro forget_histories() %}
+{% for name in ['histories', 'moments'] %}
+{% do run_query('drop table if exists ' ~ run_table(name)) %}
+{% endfor %}
+{% endmacro %}
 
+{# Context of each instance: its user's newest behaviours strictly before the prediction, oldest
+   first (method section 1). Instances without any behaviour get no row. Beside the CTEs of
+   `user_histories`.
+
+   instances: CTE with the column `key`, user_id, predicted_at and predicted_date. #}
+{% macro recent_behaviors(instances, key, newest) %}
+    {{ return(adapter.dispatch('recent_behaviors')(instances, key, newest)) }}
+{% endmacro %}
+
+{# A slice of the user's history, whose end an ASOF join finds: of the ways tried the cheapest, half
+   the time of the newest n per instance by an aggregate. #}
+{% macro duckdb__recent_behaviors(instances, key, newest) %}
     select
         instances.{{ key }},
         list_transform(
@@ -67,34 +96,15 @@
 {% endmacro %}
 
 {# The features of users' moments: what each user had done up to then, the newest, as parallel
-   lists, oldest first.
+   lists, oldest first. Beside the CTEs of `user_histories`.
 
-   moments: CTE with user_id, event_timestamp and newest_place; behaviors: CTE over
-   behavior.behaviors with `place`, the number of the behaviour in the user's order. #}
-{% macro behavior_lists(moments, behaviors, newest) %}
-    {{ return(adapter.dispatch('behavior_lists')(moments, behaviors, newest)) }}
+   moments: CTE with user_id, event_timestamp and newest_place. #}
+{% macro behavior_lists(moments, newest) %}
+    {{ return(adapter.dispatch('behavior_lists')(moments, newest)) }}
 {% endmacro %}
 
-{% macro duckdb__behavior_lists(moments, behaviors, newest) %}
-    with histories as (
-
-        select
-            user_id,
-            -- Feast's lists hold no nulls.
-            {{ sorted_list({
-                'place': 'place',
-                'content_key': 'content_key',
-                'content_text': 'content_text',
-                'leaf_category_id': "coalesce(leaf_category_id, '')",
-                'action': 'action',
-                'occurred_at_us': to_microseconds('occurred_at'),
-            }) }} as behaviors,
-        from {{ behaviors }}
-        group by user_id
-
-    ),
-
-    cut as (
+{% macro duckdb__behavior_lists(moments, newest) %}
+    with cut as (
 
         select
             moments.user_id,
@@ -110,9 +120,13 @@
     select
         user_id,
         event_timestamp,
-        {% for column in ['content_key', 'content_text', 'leaf_category_id', 'action'] %}
+        {% for column in ['content_key', 'content_text', 'action'] %}
         {{ list_field('behaviors', column) }} as {{ column }}s,
         {% endfor %}
-        {{ list_field('behaviors', 'occurred_at_us') }} as occurred_at_us,
+        -- Feast's lists hold no nulls.
+        list_transform(behaviors, lambda b: coalesce(b.leaf_category_id, '')) as leaf_category_ids,
+        list_transform(
+            behaviors, lambda b: {{ to_microseconds('b.occurred_at') }}
+        ) as occurred_at_us,
     from cut
 {% endmacro %}

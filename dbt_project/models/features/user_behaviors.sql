@@ -4,15 +4,7 @@
 ) }}
 
 -- Users with something new get all their rows anew; of the others only what left the window goes.
-with behaviors as (
-
-    select
-        *,
-        row_number() over (partition by user_id order by behavior_order) as place,
-    from {{ ref('behaviors') }} as behaviors
-    where {{ is_changed_user('behaviors.user_id') }}
-
-),
+with {{ user_histories() }},
 
 last_day as (
 
@@ -20,26 +12,25 @@ last_day as (
 
 ),
 
--- Several behaviours at one moment make one row.
-moments as (
+newest_moments as (
 
     select
         user_id,
-        occurred_at,
-        max(place) as newest_place,
-        row_number() over (partition by user_id order by occurred_at desc) = 1 as is_newest,
-    from behaviors
-    group by user_id, occurred_at
+        max(occurred_at) as occurred_at,
+        max(place) as place,
+    from moments
+    group by user_id
 
 ),
 
--- The newest moment makes two rows: one of its own time, which a join by time finds, and one that is
--- later in each later build, which goes online although only an earlier behaviour is new.
+-- Several behaviours at one moment make one row. The newest moment makes two rows: one of its own
+-- time, which a join by time finds, and one that is later in each later build, which goes online
+-- although only an earlier behaviour is new.
 stamped as (
 
     select
         user_id,
-        newest_place,
+        place as newest_place,
         {{ just_after('occurred_at') }} as event_timestamp,
     from moments
 
@@ -47,10 +38,9 @@ stamped as (
 
     select
         user_id,
-        newest_place,
+        place as newest_place,
         {{ just_after('occurred_at') }} + {{ build_offset() }} as event_timestamp,
-    from moments
-    where is_newest
+    from newest_moments
 
 ),
 
@@ -73,7 +63,7 @@ exported as (
 
 newest as (
 
-{{ behavior_lists('exported', 'behaviors', var('max_behaviors')) }}
+{{ behavior_lists('exported', var('max_behaviors')) }}
 
 ),
 

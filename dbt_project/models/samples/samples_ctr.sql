@@ -10,11 +10,7 @@ with shop as (
 
 ),
 
-behaviors as (
-
-    select * from {{ ref('behaviors') }}
-
-),
+{{ user_histories() }},
 
 users as (
 
@@ -69,7 +65,6 @@ searched as (
         sessions.session_id,
         {{ list_distinct_sorted('later.content_text') }} as searched_next,
     from sessions
-    -- Not the CTE of the contexts: read twice, it would be made whole, all its columns of all users.
     inner join {{ ref('behaviors') }} as later
         on
             sessions.user_id = later.user_id
@@ -82,7 +77,7 @@ searched as (
 
 contexts as (
 
-{{ recent_behaviors('sessions', 'behaviors', 'session_id', var('max_behaviors')) }}
+{{ recent_behaviors('sessions', 'session_id', var('max_behaviors')) }}
 
 ),
 

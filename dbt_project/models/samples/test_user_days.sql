@@ -10,11 +10,7 @@ with shop as (
 
 ),
 
-behaviors as (
-
-    select * from {{ ref('behaviors') }}
-
-),
+{{ user_histories() }},
 
 users as (
 
@@ -61,7 +57,7 @@ instances as (
 
 contexts as (
 
-{{ recent_behaviors('instances', 'behaviors', 'instance_id', var('max_behaviors')) }}
+{{ recent_behaviors('instances', 'instance_id', var('max_behaviors')) }}
 
 ),
 

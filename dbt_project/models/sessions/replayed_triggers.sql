@@ -16,15 +16,11 @@ with requests as (
 
 ),
 
-behaviors as (
-
-    select * from {{ ref('behaviors') }}
-
-),
+{{ user_histories('requests') }},
 
 contexts as (
 
-{{ recent_behaviors('requests', 'behaviors', 'request_id', newest=10) }}
+{{ recent_behaviors('requests', 'request_id', newest=10) }}
 
 ),
 
