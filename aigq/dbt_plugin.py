@@ -46,6 +46,21 @@ def _true_after(act: Callable[[], None]) -> Callable[[], bool]:
     return function
 
 
+def _link_file(source: str, target: str) -> bool:
+    """Have ``target`` be another name of the file ``source``, replaced by a rename; a copy where
+    the file system has no such links."""
+    partial = Path(f"{target}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, partial)
+    partial.replace(target)
+    # A rename from one name of a file to another does nothing.
+    partial.unlink(missing_ok=True)
+    return True
+
+
 class Plugin(BasePlugin):
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         home = Home.from_environment()
@@ -72,4 +87,7 @@ class Plugin(BasePlugin):
                 "BOOLEAN",
                 side_effects=True,
             )
+        conn.create_function(
+            "aigq_link_file", _link_file, ["VARCHAR", "VARCHAR"], "BOOLEAN", side_effects=True
+        )
         conn.execute(f"CREATE OR REPLACE MACRO aigq_code_version() AS '{jobs.code_version()}'")

@@ -4,7 +4,7 @@
 -- its newest day only, which else costs as much as to build all contexts again; `dbt test` of all.
 {% set counted = in_days('samples.session_date', changed_days()[-1:])
     if execute and flags.WHICH == 'build' and not builds_on() else 'true' %}
-with samples as (
+with samples as not materialized (
 
 {{ sampled_contexts() }}
 

@@ -1,6 +1,10 @@
-"""Where DuckDB spills while dbt runs."""
+"""Where DuckDB spills while dbt runs, and how a feature's file is replaced."""
 
-from aigq.dbt_plugin import _folder_of_ones_own
+from pathlib import Path
+
+import pytest
+
+from aigq.dbt_plugin import _folder_of_ones_own, _link_file
 
 
 def test_what_killed_builds_spilled_goes_and_others_keep_theirs(tmp_path):
@@ -17,3 +21,24 @@ def test_what_killed_builds_spilled_goes_and_others_keep_theirs(tmp_path):
     third.close()
     _folder_of_ones_own(tmp_path)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_gets_a_second_name(tmp_path, monkeypatch, has_links):
+    if not has_links:
+
+        def refuse(*_):
+            raise OSError("no links here")
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    source, target = tmp_path / "lake.parquet", tmp_path / "feature.parquet"
+    source.write_text("new")
+    target.write_text("old")
+    (tmp_path / "feature.parquet.partial").write_text("of a build that was killed")
+    for _ in range(2):  # the second time it is that file already
+        assert _link_file(str(source), str(target))
+        assert {p.name for p in tmp_path.iterdir()} == {source.name, target.name}
+        assert target.read_text() == "new"
+        assert target.samefile(source) == has_links
+    source.unlink()
+    assert target.read_text() == "new", "the lake may forget its file"

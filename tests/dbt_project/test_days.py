@@ -96,6 +96,16 @@ def arrivals(draw, most_batches, parts=(None, *PARTS)):
     return Arrivals(seed, zone, batches, [None, *built[1:]])
 
 
+def assert_exported(rows_of, home) -> None:
+    """Whether a file is the lake's own or a copy, it has the table's rows."""
+    files = sorted(home.features.glob("*.parquet"))
+    assert len(files) > 5
+    for path in files:
+        table = rows_of(home, f"from features.{path.stem}")
+        exported = rows_of(home, f"from '{path}'")
+        assert sorted(map(repr, exported)) == sorted(map(repr, table)), path.name
+
+
 @pytest.fixture
 def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of, joins_row_by_row):
     def compare(arriving: Arrivals) -> None:
@@ -125,6 +135,8 @@ def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of, joins_row
         assert found.keys() == expected.keys()
         for name, rows in expected.items():
             assert found[name] == rows, name
+        for home in (by_day, at_once):
+            assert_exported(rows_of, home)
         held_against_the_rules(rows_of, by_day, arriving, variables)
 
     return compare

@@ -60,3 +60,21 @@
 {% macro duckdb__as_it_was(relation, snapshot) -%}
     {{ relation }} at (version => {{ snapshot }})
 {%- endmacro %}
+
+{# The path of the local file that holds all rows of the table and no others; none where there is no
+   such file. #}
+{% macro file_of_all_rows(relation) %}
+    {{ return(adapter.dispatch('file_of_all_rows')(relation)) }}
+{% endmacro %}
+
+{% macro duckdb__file_of_all_rows(relation) %}
+{% set files = run_query(
+    "select data_file, delete_file from ducklake_list_files(" ~ sql_text(relation.database) ~ ", "
+    ~ sql_text(relation.identifier) ~ ", schema => " ~ sql_text(relation.schema) ~ ")").rows %}
+{% if files | length != 1 or files[0][1] or '://' in files[0][0] %}{{ return(none) }}{% endif %}
+{# A few rows may lie in the catalog. #}
+{% set counts = run_query(
+    "select (select count(*) from " ~ relation ~ "), (select num_rows from parquet_file_metadata("
+    ~ sql_text(files[0][0]) ~ "))").rows[0] %}
+{{ return(files[0][0] if counts[0] == counts[1] else none) }}
+{% endmacro %}
