@@ -17,13 +17,13 @@ sessions as (
 
 ),
 
-{{ user_histories() }},
-
 users as (
 
     select * from {{ ref('stg_users') }}
 
 ),
+
+{{ user_histories('behaviors.user_id in (select user_id from sessions)') }},
 
 contexts as (
 

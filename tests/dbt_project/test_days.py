@@ -406,6 +406,43 @@ _SETTINGS = settings(
 )
 
 
+def test_who_has_nothing_new_on_a_changed_day_keeps_the_past(
+    make_home, tmp_path, insert_raw, run_dbt, rows_of
+):
+    """A day with a late search is built anew for everyone: for Ann, who searched late, and for Bob,
+    of whom all has been known."""
+
+    def search(user: str, day: int, text: str) -> dict:
+        row = {"event_id": f"{user}{text}", "user_id": user, "action": "search", "query_text": text}
+        return row | {"occurred_at": datetime(2026, 3, day, 9, tzinfo=UTC)}
+
+    early = [search(user, day, f"lamp {day}") for user in ("ann", "bob") for day in (1, 2, 3)]
+    entry = {"event_id": "entry", "user_id": "bob", "action": "search_entry"}
+    early.append(entry | {"occurred_at": datetime(2026, 3, 3, 8, tzinfo=UTC)})
+    asked_at = {
+        "r1": datetime(2026, 3, 2, 10, tzinfo=UTC),
+        "r2": datetime(2026, 3, 3, 10, tzinfo=UTC),
+    }
+    requests = [{"request_id": r, "user_id": "bob", "requested_at": t} for r, t in asked_at.items()]
+    hint = {"query_text": "tent", "displayed": True, "rank": 1, "rank_score": 0.5}
+    hints = [hint | {"request_id": r, "clicked_at": t} for r, t in asked_at.items()]
+    by_day, at_once = (make_home(tmp_path / name) for name in ("by_day", "at_once"))
+    variables = {"train_days": 2}
+    for home in (by_day, at_once):
+        insert_raw(home, events=early, hint_requests=requests, hint_candidates=hints)
+    run_dbt(by_day, "run", variables=variables)
+    for home in (by_day, at_once):
+        insert_raw(home, events=[search("ann", 3, "rope")])
+        run_dbt(home, "run", variables=variables)
+    for table in ("samples_direct", "samples_think", "samples_ctr", "test_user_days"):
+        of_bob = "where user_id = 'bob' and session_date = '2026-03-03'"
+        (row,) = rows_of(by_day, f"from samples.{table} {of_bob}")
+        assert [b["content_text"] for b in row["behaviors"]][:2] == ["lamp 1", "lamp 2"], table
+    found, expected = tables(rows_of, by_day), tables(rows_of, at_once)
+    for name, rows in expected.items():
+        assert found[name] == rows, name
+
+
 @given(arrivals(most_batches=2, parts=PARTS))
 @settings(_SETTINGS, max_examples=1, derandomize=True)
 def test_a_build_by_days_is_a_build_at_once(compare, arriving):

@@ -330,14 +330,15 @@ def test_historical_features_of_a_larger_shop(home, rows_of, run_dbt, run_feast)
         assert result.exit_code == 0, result.output
     zone = "America/New_York"
     variables = {"shop_timezone": zone, "train_days": 17, "feature_days": 5}
-    selected = ["samples_direct", "test_user_days", "path:dbt_project/models/features"]
+    tables = ["samples_direct", "samples_think", "test_user_days"]
+    selected = [*tables, "path:dbt_project/models/features"]
     run_dbt(home, "run", "-s", *(f"+{name}" for name in selected), variables=variables)
     run_feast(home, "apply")
     (shop,) = rows_of(home, "from meta.shop")
     last_day = shop["last_event_at"].astimezone(ZoneInfo(zone)).date()
     samples = [
         row
-        for table in ("samples_direct", "test_user_days")
+        for table in tables
         for row in rows_of(home, f"from samples.{table}")
         if row["session_date"] > last_day - timedelta(days=5)
     ]

@@ -1,17 +1,15 @@
 {# CTEs, to stand in a WITH: `histories`, each user's behaviours as a list, oldest first, and
-   `moments`, with the place in it of the last behaviour of each moment. Of all users that this run
-   makes something for: the first model that asks has them made, and the others of the run read them.
-   `users`: a CTE with user_id, to make those of its users for this model alone. #}
-{% macro user_histories(users=none) %}
-    {{ return(adapter.dispatch('user_histories')(users)) }}
+   `moments`, with the place in it of the last behaviour of each moment. A model that is built from
+   scratch takes those of everybody, which the first of them in a run has made for all; one that is
+   built in part makes those that it needs. `whose`: which these are, of `behaviors.user_id`. #}
+{% macro user_histories(whose) %}
+    {{ return(adapter.dispatch('user_histories')(whose)) }}
 {% endmacro %}
 
-{% macro duckdb__user_histories(users) %}
+{% macro duckdb__user_histories(whose) %}
 {# A unit test brings its own behaviours, and several threads would make the tables at once. #}
 {% set is_shared = execute and this is not none and flags.WHICH in ('run', 'build')
-    and target.threads == 1 and users is none %}
-{% set whose = is_changed_user('behaviors.user_id') if users is none
-    else 'behaviors.user_id in (select user_id from ' ~ users ~ ')' %}
+    and target.threads == 1 and not is_partial() %}
 {% set histories %}
         select
             user_id,
@@ -25,7 +23,7 @@
                 'leaf_category_id': 'leaf_category_id',
             }) }} as behaviors,
         from {{ ref('behaviors') }} as behaviors
-        where {{ whose }}
+        where {{ whose if is_partial() else 'true' }}
         group by user_id
 {% endset %}
 {% for name, query in [

@@ -4,7 +4,7 @@
 ) }}
 
 -- Users with something new get all their rows anew; of the others only what left the window goes.
-with {{ user_histories() }},
+with {{ user_histories(is_changed_user('behaviors.user_id')) }},
 
 last_day as (
 

@@ -10,8 +10,6 @@ with shop as (
 
 ),
 
-{{ user_histories() }},
-
 users as (
 
     select * from {{ ref('stg_users') }}
@@ -74,6 +72,8 @@ searched as (
     group by sessions.session_id
 
 ),
+
+{{ user_histories('behaviors.user_id in (select user_id from sessions)') }},
 
 contexts as (
 

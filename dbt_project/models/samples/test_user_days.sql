@@ -10,8 +10,6 @@ with shop as (
 
 ),
 
-{{ user_histories() }},
-
 users as (
 
     select * from {{ ref('stg_users') }}
@@ -54,6 +52,8 @@ instances as (
     group by all
 
 ),
+
+{{ user_histories('behaviors.user_id in (select user_id from instances)') }},
 
 contexts as (
 

@@ -72,6 +72,8 @@ final as (
         lent.model_version,
     from lent
     inner join supports using (holder, query_text)
+    -- A search needs no hint of itself: the user has just made it.
+    where holder <> 'query:' || query_text
     -- The best proposal speaks for the pair.
     qualify row_number() over (
         partition by holder, query_text

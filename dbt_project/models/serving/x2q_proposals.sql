@@ -32,8 +32,7 @@ proposed as (
 
 ),
 
--- A point that repeats a trigger or a query says it once. That a search leads to itself says
--- nothing: the user has made it.
+-- A point that repeats a trigger or a query says it once.
 final as (
 
     select distinct
@@ -45,7 +44,6 @@ final as (
         rationale,
         model_version,
     from proposed
-    where trigger <> 'query:' || query_text
 
 )
 

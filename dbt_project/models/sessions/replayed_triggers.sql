@@ -16,7 +16,7 @@ with requests as (
 
 ),
 
-{{ user_histories('requests') }},
+{{ user_histories('behaviors.user_id in (select user_id from requests)') }},
 
 contexts as (
 
