@@ -24,7 +24,9 @@ BASELINES = ("popularity", "popularity_profile", "co_click", "own_recent", "co_c
 # How the models get made that others stand on.
 _MAKERS = {
     "base": "train base",
+    "base_think": "train base --name base_think --think-share 0.5",
     "base_small": "train base --recipe small",
+    "base_think_small": "train base --recipe small --name base_think_small --think-share 0.5",
     "item_text": "train item_text",
     "ctr": "train ctr",
     EBR: "train ebr",

@@ -44,8 +44,9 @@ _HINT_WIDTH = 36
 @click.option(
     "--now",
     metavar="TIME",
-    help="The moment of the request, ISO 8601; only behaviours before it are seen, and no list"
-    " written for a later one. [default: the newest time there is]",
+    help="The moment of the request, ISO 8601: only behaviours before it are seen, and no list"
+    " written for a later one. What is popular, and what triggers lead to, is as of now. [default:"
+    " the newest time there is]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(user_id: str, clicked: str | None, count: int, now: str | None, as_json: bool) -> None:
@@ -110,6 +111,10 @@ def page(hints: Hints, count: int, width: int) -> list[str]:
 
 
 def _behavior_lines(recalled: Recalled) -> list[str]:
+    if not recalled.behaviors and recalled.later:
+        return [
+            f"no behaviours known before that: the online store has the newest {recalled.later}"
+        ]
     if not recalled.behaviors:
         return ["no behaviours known"]
     newest = recalled.behaviors[: -_BEHAVIORS_SHOWN - 1 : -1]

@@ -67,6 +67,13 @@ def command(model: str, everything: bool, engine: str, as_of: str | None) -> Non
             f"model {found.name}@{found.version} writes no item texts: it is one of"
             f" `aigq {job}`, not of `aigq train item_text`"
         )
+    gain = found.manifest.get("metrics", {}).get("heldout_gain_f1")
+    if gain and gain[2] < 0:
+        click.echo(
+            f"warning: {found.reference} describes held-out items worse than the rule does (F1"
+            f" {gain[0]:+.3f}): all that reads item texts will be the worse for it",
+            err=True,
+        )
     parameters = {
         "model": found.name,
         "model_version": found.version,

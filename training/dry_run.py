@@ -1,8 +1,9 @@
 """``--dry-run``: what a training would be, from its recipe alone.
 
 Nothing is downloaded, read from the lake or trained. The architecture comes from the base model's
-config.json where it is on this machine, else from ``architectures/NAME.json`` beside the recipes,
-through the real configuration class; the weights are on torch's meta device.
+config.json where it is on this machine, from its recipe where `aigq train base` would make it, else
+from ``architectures/NAME.json`` beside the recipes, through the real configuration class; the
+weights are on torch's meta device.
 """
 
 import json
@@ -11,8 +12,10 @@ from typing import Any
 
 import torch
 
+from aigq import models
 from aigq.context import SPECIAL_TOKENS
-from aigq.settings import Home, UserError
+from aigq.settings import Home, UserError, recipe_path
+from training.base.job import BaseSettings, architecture, recipe_of
 from training.checkpoint import lora_config, require_positions, resolve_base
 from training.memory import GIB, Batch, predict
 from training.parts import PAD_TO
@@ -38,7 +41,7 @@ def report(home: Home, settings: Any, recipes: Path, *, processes: int = 1) -> s
     memory = predict(
         config,
         settings,
-        batch,
+        [batch],
         bf16=bf16,
         world=processes,
         fused_attention=attention_is_fused(bf16=bf16, on_gpu=on_gpu),
@@ -88,7 +91,8 @@ def micro_batch(settings: Any, processes: int) -> Batch:
 
 
 def _config(home: Home, reference: str, recipes: Path) -> tuple[Any, str, bool]:
-    """The configuration, where it comes from, and whether the weights are on this machine."""
+    """The configuration, where it comes from, and whether it is for this machine: weights that are
+    here, or that recipe tiny makes."""
     from transformers import AutoConfig
 
     name = reference.rpartition("/")[2]
@@ -102,5 +106,10 @@ def _config(home: Home, reference: str, recipes: Path) -> tuple[Any, str, bool]:
             )
         values = json.loads(known.read_text(encoding="utf-8"))
         return AutoConfig.for_model(**values), str(known.name), False
+    recipe = recipe_of(reference)
+    if recipe and not models.versions(home, reference):
+        made = BaseSettings.load(recipe_path("training/base", recipe), {})
+        config = architecture(made, vocab_size=made.vocab_size)
+        return config, f"training/base/recipes/{recipe}.yaml, not trained yet", recipe == "tiny"
     base = resolve_base(home, reference)
     return AutoConfig.from_pretrained(base.source), f"{base.source}/config.json", True

@@ -49,28 +49,34 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def largest_batch(
+def largest_batches(
     examples: Sequence[Example],
     plan: Sequence[Sequence[int]],
     *,
     accumulation: int,
     world: int,
     packed: bool,
-) -> Batch:
-    """The micro-batch of ``plan`` with the most tokens, padding counted."""
-    batches = []
+) -> list[Batch]:
+    """The micro-batches of ``plan`` that no other exceeds in all that memory grows with: tokens,
+    pairs of tokens, and predicted ones, padding counted. One of them takes the most."""
+    batches = set()
     for step in plan:
         for part in np.array_split(step, accumulation * world):
             found = [examples[i] for i in part]
             sizes = [len(e.input_ids) for e in found]
             if packed:
                 targets = sum(e.target_tokens for e in found)
-                batches.append(Batch(1, _padded(sum(sizes)), targets))
+                batches.add(Batch(1, _padded(sum(sizes)), targets))
             elif found:
                 width = _padded(max(sizes))
                 first = min(e.target_start for e in found) // PAD_TO * PAD_TO
-                batches.append(Batch(len(found), width, width - first))
-    return max(batches, key=lambda batch: batch.rows * batch.width)
+                batches.add(Batch(len(found), width, width - first))
+    sizes = {b: np.array([b.width, b.width**2, b.predicted]) * b.rows for b in batches}
+    return [
+        batch
+        for batch, size in sizes.items()
+        if not any((other >= size).all() and (other > size).any() for other in sizes.values())
+    ]
 
 
 def _padded(width: int) -> int:
@@ -88,7 +94,7 @@ def peak_bytes() -> int:
 def predict(
     config: Any,
     settings: TrainSettings,
-    batch: Batch,
+    batches: Sequence[Batch],
     *,
     bf16: bool,
     world: int = 1,
@@ -96,7 +102,8 @@ def predict(
     lora: Any = None,
     weights_dtype: str = "float32",
 ) -> Memory:
-    """The peak of a step. ``lora``: a peft configuration where adapters are trained.
+    """The peak of a step with whichever of ``batches`` takes the most. ``lora``: a peft
+    configuration where adapters are trained.
 
     ``fused_attention``: no matrix of attention weights is kept (any kernel but ``eager``).
     ``bf16``: autocast, which keeps bf16 copies of trained fp32 matrices during a step.
@@ -128,7 +135,9 @@ def predict(
         gradients=gradients,
         # AdamW keeps two numbers for each weight, Muon one.
         optimizer=4 * (2 * trainable - with_muon),
-        activations=_activations(config, settings, batch, bf16, fused_attention),
+        activations=max(
+            _activations(config, settings, batch, bf16, fused_attention) for batch in batches
+        ),
     )
 
 

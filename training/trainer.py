@@ -23,7 +23,7 @@ from trl import SFTConfig, SFTTrainer
 
 from training import distributed
 from training.atomic import AtomicCheckpoints, GoOn, checkpoints, discard_partial, diverged
-from training.memory import GIB, Batch, largest_batch, predict
+from training.memory import GIB, Batch, largest_batches, predict
 from training.optimizer import MuonAdamW
 from training.parts import MASKED, Example, Parts, collator, planned_tokens, target_loss
 from training.precision import attention_is_fused, set_fast_attention
@@ -136,9 +136,8 @@ def train(
     )
     packed = how.batch_layout == "packed"
     parts = {"accumulation": how.accumulation_steps, "world": world}
-    predicted = _predicted_bytes(
-        model, how, largest_batch(examples, plan, packed=packed, **parts), bf16, world, peft_config
-    )
+    largest = largest_batches(examples, plan, packed=packed, **parts)
+    predicted = _predicted_bytes(model, how, largest, bf16, world, peft_config)
     if rank == 0 and predicted is not None:
         click.echo(
             f"{title}: model and step will take {predicted / GIB:.2f} GiB"
@@ -177,14 +176,19 @@ def train(
 
 
 def _predicted_bytes(
-    model: Any, how: TrainSettings, batch: Batch, bf16: bool, world: int, peft_config: Any
+    model: Any,
+    how: TrainSettings,
+    batches: Sequence[Batch],
+    bf16: bool,
+    world: int,
+    peft_config: Any,
 ) -> int | None:
     """Of one process; None for an architecture that does not run without weights."""
     try:
         return predict(
             model.config,
             how,
-            batch,
+            batches,
             bf16=bf16,
             world=world,
             fused_attention=attention_is_fused(bf16=bf16, on_gpu=torch.cuda.is_available()),

@@ -70,15 +70,17 @@ class Candidate:
 @dataclass(frozen=True)
 class Recalled:
     """What the online store said. ``lists``: candidates by source, best first. ``behaviors``: those
-    before ``now``, oldest first, the click last. ``clicked_text``: None where the clicked item is
-    unknown. ``listed_for``: the moment that the list in u2q was written as of; one after ``now`` is
-    left out. ``stale``: triggers whose row belongs to an index before the newest, not used."""
+    before ``now``, oldest first, the click last; ``later``: how many more it has. ``clicked_text``:
+    None where the clicked item is unknown. ``listed_for``: the moment that the list in u2q was
+    written as of; one after ``now`` is left out. ``stale``: triggers whose row belongs to an index
+    before the newest, not used."""
 
     user_id: str
     now: datetime | None
     is_known: bool
     profile: tuple[str | None, ...]
     behaviors: tuple[Seen, ...]
+    later: int
     clicked: str | None
     clicked_text: str | None
     time_zone: str
@@ -115,8 +117,10 @@ def recall(store: Any, request: Request) -> Recalled:
         row = features.read_online(store, "clicked_recall", keys)
     behaviors = _behaviors(row)
     now = request.now or _clock(row, behaviors)
-    behaviors = tuple(b for b in behaviors if b.when < now)
-    is_known = bool(behaviors) or bool(row["u2q__queries"]) or _has_row(row, "user_profile")
+    known = behaviors
+    behaviors = tuple(b for b in known if b.when < now)
+    later = len(known) - len(behaviors)
+    is_known = bool(known) or bool(row["u2q__queries"]) or _has_row(row, "user_profile")
     clicked_text = None
     if request.clicked is not None and now is not None:
         clicked_text = row["item_profile__item_text"]
@@ -134,6 +138,7 @@ def recall(store: Any, request: Request) -> Recalled:
         is_known=is_known,
         profile=tuple(row[f"user_profile__{name}"] for name in PROFILE_FIELDS),
         behaviors=behaviors,
+        later=later,
         clicked=request.clicked,
         clicked_text=clicked_text,
         time_zone=row["popular_queries__shop_timezone"] or "UTC",

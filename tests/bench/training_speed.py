@@ -209,10 +209,10 @@ def plain(model, examples, plan, settings, work, bf16, clock) -> None:
 
 def predicted_bytes(config, settings, examples, plan, bf16) -> int:
     """What a training says before it starts."""
-    from training.memory import largest_batch, predict
+    from training.memory import largest_batches, predict
 
     packed = settings.batch_layout == "packed"
-    largest = largest_batch(examples, plan, accumulation=1, world=1, packed=packed)
+    largest = largest_batches(examples, plan, accumulation=1, world=1, packed=packed)
     fused = attention_is_fused(bf16=bf16, on_gpu=torch.cuda.is_available())
     return predict(config, settings, largest, bf16=bf16, fused_attention=fused).total
 

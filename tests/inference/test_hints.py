@@ -85,6 +85,11 @@ def test_a_list_written_for_a_later_moment_is_left_out(listed, aigq):
     )
 
 
+def test_a_moment_before_all_that_is_kept_says_so(shop, aigq):
+    page = aigq("hints", "u1", "--now", "2026-02-01T00:00:00").stdout
+    assert "no behaviours known before that: the online store has the newest 12\n" in page
+
+
 @pytest.mark.torch
 def test_a_user_with_a_list(listed, aigq, reads):
     """Without a CTR model: u2q, x2q by score, popular; each query once."""

@@ -253,6 +253,18 @@ def test_a_job_of_one_process_says_so(home, monkeypatch, job):
     assert f"aigq train {job} runs in one process" in result.output
 
 
+@pytest.mark.parametrize("variant", ["direct", "think"])
+def test_a_dry_run_on_a_base_that_is_not_trained_yet(tmp_path, variant):
+    """Its recipe tells its size: 16,384 x 512 embeddings, 12 layers of 3.4 M."""
+    options = ["--recipe", f"{variant}-small", "--dry-run", "--home", str(tmp_path)]
+    result = aigq("train", "sft", *options)
+    assert result.exit_code == 0, result.output
+    assert "training/base/recipes/small.yaml, not trained yet" in result.output
+    (parameters,) = re.findall(r"parameters +([\d,]+)", result.output)
+    assert int(parameters.replace(",", "")) == pytest.approx(49.3e6, rel=0.02)
+    assert "per GPU" in result.output
+
+
 def test_a_dry_run_touches_nothing(home):
     before = sorted(path for path in home.root.rglob("*"))
     result = aigq("train", "sft", "--recipe", "qwen3-0.6b", "--dry-run", "--processes", "2")

@@ -30,6 +30,17 @@ def test_recipe_loads(package, name):
     CLASSES[package].load(recipe_path(package, name))
 
 
+def test_a_base_model_is_what_its_recipe_publishes():
+    from training.base.job import recipe_of
+
+    for name in ("base", "base_small"):
+        path = recipe_path("training/base", recipe_of(name))
+        assert BaseSettings.load(path).name == name
+    recipes = [name for package, name in RECIPES if package == "training/il_sft"]
+    needed = {SftSettings.load(recipe_path("training/il_sft", name)).base_model for name in recipes}
+    assert all("/" in name or recipe_of(name) for name in needed)
+
+
 def test_there_are_recipes():
     assert {name for _, name in RECIPES} >= {
         *("tiny", "small", "direct-tiny", "think-tiny", "direct-small", "think-small"),

@@ -121,24 +121,45 @@ command = train_command(
 
 
 def new_model(settings: BaseSettings, tokenizer: Any) -> Any:
-    """A Qwen3 model with random weights: tied embeddings, as many key-value heads as heads."""
+    """The model of ``settings`` with random weights."""
     import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3ForCausalLM
 
     torch.manual_seed(settings.seed)
     return Qwen3ForCausalLM(
-        Qwen3Config(
+        architecture(
+            settings,
             vocab_size=len(tokenizer),
-            hidden_size=settings.hidden_size,
-            num_hidden_layers=settings.layers,
-            num_attention_heads=settings.heads,
-            num_key_value_heads=settings.heads,
-            head_dim=settings.head_dim,
-            intermediate_size=settings.intermediate_size,
-            max_position_embeddings=POSITIONS,
-            tie_word_embeddings=True,
-            bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+
+
+def architecture(settings: BaseSettings, **tokens: int) -> Any:
+    """A Qwen3 configuration: tied embeddings, as many key-value heads as heads. ``tokens``: size of
+    the vocabulary and ids in it."""
+    from transformers import Qwen3Config
+
+    return Qwen3Config(
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.heads,
+        head_dim=settings.head_dim,
+        intermediate_size=settings.intermediate_size,
+        max_position_embeddings=POSITIONS,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        **tokens,
+    )
+
+
+def recipe_of(name: str) -> str | None:
+    """The recipe by which the base model ``name`` is made, None for a name of one's own."""
+    return {
+        "base": "tiny",
+        "base_think": "tiny",
+        "base_small": "small",
+        "base_think_small": "small",
+    }.get(name)

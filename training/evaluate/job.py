@@ -226,8 +226,8 @@ def _require_unseen_days(
         if first and seen_until and first < datetime.fromisoformat(seen_until):
             raise UserError(
                 f"{model.name}@{model.version} was trained on days until {seen_until}, the test"
-                f" user-days begin at {first.astimezone(UTC).isoformat()}: build with the --vars it"
-                " was trained with, or train it anew"
+                f" user-days begin at {first.astimezone(UTC).isoformat()}: judge it by --days after"
+                " those, build with the --vars it was trained with, or train it anew"
             )
 
 

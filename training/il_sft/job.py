@@ -109,6 +109,12 @@ def train_sft(run: jobs.Run, settings: SftSettings, *, recipe: str) -> None:
             f"  {metrics['samples_train']:,} samples to train on, {metrics['samples_heldout']:,}"
             f" held out{'' if loss is None else f': {loss:.3f} nats a target token'};"
             f" {metrics['context_cut_share']:.0%} of the prompts lost their oldest behaviours"
+            + (
+                f"; {metrics['samples_without_points']:,} samples left out, whose prompt shows no"
+                " trigger of theirs"
+                if metrics.get("samples_without_points")
+                else ""
+            )
         )
         build = work.build_dir()
         save_merged(model, ready.tokenizer, build, ready.dtype)

@@ -90,6 +90,10 @@ def train_item_text(run: jobs.Run, settings: ItemTextSettings, *, recipe: str) -
         )
         if samples.heldout_items:
             metrics |= measure_texts(model, tokenizer, samples.heldout_items, settings, work.bf16)
+            run.summary.append(
+                f"  held-out items: words match those of their queries with F1"
+                f" {metrics['heldout_f1']:.3f}, by rule {metrics['heldout_rule_f1']:.3f}"
+            )
         build = work.build_dir()
         save_merged(model, tokenizer, build, dtype)
         publish(
