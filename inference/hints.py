@@ -88,6 +88,7 @@ def report(hints: Hints, count: int) -> dict[str, Any]:
             for c in hints.ranked
         ],
         "behaviors": [asdict(b) for b in reversed(recalled.behaviors)],
+        "later_behaviors": recalled.later,
         "clicked": recalled.clicked,
         "recalled": {source: len(recalled.lists[source]) for source in SOURCES},
         "distinct": hints.distinct,

@@ -107,7 +107,7 @@ def _config(home: Home, reference: str, recipes: Path) -> tuple[Any, str, bool]:
         values = json.loads(known.read_text(encoding="utf-8"))
         return AutoConfig.for_model(**values), str(known.name), False
     recipe = recipe_of(reference)
-    if recipe and not models.versions(home, reference):
+    if recipe and not Path(reference).is_dir() and not models.versions(home, reference):
         made = BaseSettings.load(recipe_path("training/base", recipe), {})
         config = architecture(made, vocab_size=made.vocab_size)
         return config, f"training/base/recipes/{recipe}.yaml, not trained yet", recipe == "tiny"

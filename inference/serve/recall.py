@@ -150,7 +150,7 @@ def recall(store: Any, request: Request) -> Recalled:
         },
         triggers=triggers,
         stale=stale,
-        list_version=row["u2q__model_version"],
+        list_version=None if is_later else row["u2q__model_version"],
         listed_for=listed_for,
     )
 

@@ -29,6 +29,7 @@ import torch
 from transformers import TrainerCallback
 
 from aigq.settings import PROJECT_ROOT, recipe_path
+from training.memory import peak_bytes
 from training.parts import MASKED, Example
 from training.precision import attention_is_fused
 
@@ -229,13 +230,6 @@ def reset_peak() -> int:
         return torch.cuda.memory_allocated()
     Path("/proc/self/clear_refs").write_text("5")
     return peak_bytes()
-
-
-def peak_bytes() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 if __name__ == "__main__":

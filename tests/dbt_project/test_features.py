@@ -50,6 +50,39 @@ def test_the_exported_file_is_the_table(random_shop, rows_of, name):
     }
 
 
+def test_rows_that_replace_as_many_are_exported(home, insert_raw, run_dbt, rows_of):
+    """Ann's late search makes her as many rows as she had: the lake keeps them, and which of before
+    are gone, beside the file, which still has the old number of rows."""
+
+    def search(user: str, day: int, text: str) -> dict:
+        row = {"event_id": f"{user}{text}", "user_id": user, "action": "search", "query_text": text}
+        return row | {"occurred_at": datetime(2026, 3, day, 9, tzinfo=UTC)}
+
+    users = [f"u{number:02}" for number in range(30)]
+    events = [search(user, day, f"lamp {day}") for user in ["ann", *users] for day in (1, 20)]
+    # With hints of its own no day of the shop is replayed, which would make all rows anew.
+    request = {"request_id": "r1", "user_id": "u01"}
+    insert_raw(
+        home,
+        events=events,
+        hint_requests=[request | {"requested_at": datetime(2026, 3, 1, 8, tzinfo=UTC)}],
+    )
+    path = home.features / "user_behaviors.parquet"
+    of_ann = "where user_id = 'ann' order by event_timestamp"
+    run_dbt(home, "run")
+    before = rows_of(home, f"from '{path}' {of_ann}")
+    assert path.stat().st_nlink == 2
+    insert_raw(home, events=[search("ann", 2, "rope")])
+    run_dbt(home, "run")
+    after = rows_of(home, f"from '{path}' {of_ann}")
+    assert len(after) == len(before) == 3
+    assert [row["content_texts"][-1] for row in after] == ["rope", "lamp 20", "lamp 20"]
+    everyone = "order by user_id, event_timestamp"
+    assert rows_of(home, f"from '{path}' {everyone}") == rows_of(
+        home, f"from features.user_behaviors {everyone}"
+    )
+
+
 def known_at(row):
     """The event time of a row of user_behaviors; ONLINE for the row that online stores get."""
     after = row["event_timestamp"] - row["moments"][-1]

@@ -107,6 +107,35 @@ def test_of_several_batches_the_one_that_takes_most():
     assert bytes_of(long) < bytes_of(many) == bytes_of(long, many) == bytes_of(many, long)
 
 
+def test_queries_as_wide_as_a_row_are_no_attention_weights():
+    """A fused kernel keeps none of the latter: what is kept grows with the width, in a line, also
+    where the row is as wide as a head."""
+
+    def kept(width):
+        batches = [Batch(2, width, 16)]
+        config = small_config(head_dim=64, hidden_size=40)
+        return predict(
+            config, TrainSettings(), batches, bf16=True, fused_attention=True
+        ).activations
+
+    assert kept(32) < kept(64) <= kept(96) < kept(128)
+    assert kept(64) >= (kept(32) + kept(96)) / 2
+
+
+def test_the_peak_is_this_process_own():
+    """A process started by a large one must not report that one's peak."""
+    import subprocess
+    import sys
+
+    own = "from training.memory import peak_bytes; print(peak_bytes())"
+    held = (
+        f"import subprocess, sys; x = b'x' * {3 * 2**29};"
+        f" subprocess.run([sys.executable, '-c', {own!r}])"
+    )
+    found = subprocess.run([sys.executable, "-c", held], capture_output=True, text=True, check=True)
+    assert 2**20 < int(found.stdout) < 5 * 2**28
+
+
 def test_predicting_draws_no_random_numbers():
     """A training must end the same whether its memory was predicted or not."""
     before = torch.get_rng_state()

@@ -23,7 +23,7 @@
                 'leaf_category_id': 'leaf_category_id',
             }) }} as behaviors,
         from {{ ref('behaviors') }} as behaviors
-        where {{ whose if is_partial() else 'true' }}
+        where {{ 'true' if is_shared else whose }}
         group by user_id
 {% endset %}
 {% for name, query in [

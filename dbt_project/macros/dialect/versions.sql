@@ -72,9 +72,10 @@
     "select data_file, delete_file from ducklake_list_files(" ~ sql_text(relation.database) ~ ", "
     ~ sql_text(relation.identifier) ~ ", schema => " ~ sql_text(relation.schema) ~ ")").rows %}
 {% if files | length != 1 or files[0][1] or '://' in files[0][0] %}{{ return(none) }}{% endif %}
-{# A few rows may lie in the catalog. #}
+{# A few rows, and deletions of a few, may lie in the catalog. #}
+{% set path = sql_text(files[0][0]) %}
 {% set counts = run_query(
-    "select (select count(*) from " ~ relation ~ "), (select num_rows from parquet_file_metadata("
-    ~ sql_text(files[0][0]) ~ "))").rows[0] %}
-{{ return(files[0][0] if counts[0] == counts[1] else none) }}
+    "select count(*), count(*) filter (where filename = " ~ path ~ "),"
+    ~ " (select num_rows from parquet_file_metadata(" ~ path ~ ")) from " ~ relation).rows[0] %}
+{{ return(files[0][0] if counts[0] == counts[1] == counts[2] else none) }}
 {% endmacro %}

@@ -4,7 +4,7 @@ with spelled as (
 
     select
         alignments.session_id,
-        -- Those of before judgements were among the spellings are normalised already.
+        -- Of a lake from before judgements were among the spellings: as they are written.
         coalesce(query_texts.query_text, alignments.query_text) as query_text,
         alignments.is_aligned,
         alignments.reason,
