@@ -32,7 +32,8 @@ def index(reference, categories, stats) -> dict[tuple[str, int], dict]:
                         continue
                     score = scores[content, query]
                     best = (-score["relevance"], -day.toordinal(), session, point["point_index"])
-                    for trigger in {content, leaves.get(content, content)}:
+                    # A search leads to others, and its category to it, too.
+                    for trigger in {content, leaves.get(content, content)} - {f"query:{query}"}:
                         proposals[trigger, query].append((*best, content, score, point))
 
     most = max((s["page_views_7d"] for s in stats.values()), default=0)
