@@ -162,7 +162,9 @@ def _activations(
 
 def _kept(config: Any, batch: Batch, dtype: torch.dtype, fused: bool) -> int:
     """Bytes that autograd keeps of a forward pass with loss, besides the weights."""
-    sizes = {value for value in config.get_text_config().to_dict().values() if type(value) is int}
+    of_text = config.get_text_config()
+    sizes = {value for value in of_text.to_dict().values() if type(value) is int}
+    sizes.add(getattr(of_text, "head_dim", 0) * of_text.num_attention_heads)
     while fused and batch.width in sizes:
         # Attention weights are told by their shape, which in a row as wide as a head queries have.
         batch = replace(batch, width=batch.width + PAD_TO)

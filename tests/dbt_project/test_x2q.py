@@ -28,12 +28,11 @@ def index(reference, categories, stats) -> dict[tuple[str, int], dict]:
         for point in points:
             for content in point["triggers"]:
                 for query in point["queries"]:
-                    if (content, query) not in scores:
+                    if (content, query) not in scores or content == f"query:{query}":
                         continue
                     score = scores[content, query]
                     best = (-score["relevance"], -day.toordinal(), session, point["point_index"])
-                    # A search leads to others, and its category to it, too.
-                    for trigger in {content, leaves.get(content, content)} - {f"query:{query}"}:
+                    for trigger in {content, leaves.get(content, content)}:
                         proposals[trigger, query].append((*best, content, score, point))
 
     most = max((s["page_views_7d"] for s in stats.values()), default=0)

@@ -6,11 +6,14 @@ with proposals as (
 
 ),
 
--- What is not scored yet is left out: any number in its place would bury or flatter it.
+-- What is not scored yet is left out: any number in its place would bury or flatter it. So is a
+-- search that leads to itself: who made it needs no hint of it, and that it is like itself says
+-- nothing about others of its category.
 scored as (
 
     select * from proposals
     inner join {{ ref('stg_x2q_scores') }} using (trigger, query_text)
+    where trigger <> 'query:' || query_text
 
 ),
 
@@ -72,8 +75,6 @@ final as (
         lent.model_version,
     from lent
     inner join supports using (holder, query_text)
-    -- A search needs no hint of itself: the user has just made it.
-    where holder <> 'query:' || query_text
     -- The best proposal speaks for the pair.
     qualify row_number() over (
         partition by holder, query_text
