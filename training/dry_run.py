@@ -18,7 +18,7 @@ from aigq.settings import Home, UserError, recipe_path
 from training.base.job import BaseSettings, architecture, recipe_of
 from training.checkpoint import lora_config, require_positions, resolve_base
 from training.memory import GIB, Batch, predict
-from training.parts import PAD_TO
+from training.parts import padded
 from training.precision import attention_is_fused, bf16_is_fast
 
 
@@ -83,7 +83,7 @@ def micro_batch(settings: Any, processes: int) -> Batch:
     An example longer than the share is a micro-batch of its own.
     """
     longest = settings.max_prompt_tokens + settings.max_target_tokens
-    width = -(-longest // PAD_TO) * PAD_TO
+    width = padded(longest)
     rows = max(1, settings.share_of_step(processes) // width)
     if settings.batch_layout == "packed":
         return Batch(1, rows * width, rows * settings.max_target_tokens)

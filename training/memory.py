@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from training.parts import PAD_TO, Example
+from training.parts import PAD_TO, Example, padded
 from training.settings import TrainSettings
 
 GIB = 2**30
@@ -66,9 +66,9 @@ def largest_batches(
             sizes = [len(e.input_ids) for e in found]
             if packed:
                 targets = sum(e.target_tokens for e in found)
-                batches.add(Batch(1, _padded(sum(sizes)), targets))
+                batches.add(Batch(1, padded(sum(sizes)), targets))
             elif found:
-                width = _padded(max(sizes))
+                width = padded(max(sizes))
                 first = min(e.target_start for e in found) // PAD_TO * PAD_TO
                 batches.add(Batch(len(found), width, width - first))
     sizes = {b: np.array([b.width, b.width**2, b.predicted]) * b.rows for b in batches}
@@ -77,10 +77,6 @@ def largest_batches(
         for batch, size in sizes.items()
         if not any((other >= size).all() and (other > size).any() for other in sizes.values())
     ]
-
-
-def _padded(width: int) -> int:
-    return -(-width // PAD_TO) * PAD_TO
 
 
 def peak_bytes() -> int:

@@ -20,6 +20,11 @@ MASKED = -100
 PAD_TO = 32
 
 
+def padded(width: int) -> int:
+    """The width that rows of ``width`` tokens are padded to."""
+    return -(-width // PAD_TO) * PAD_TO
+
+
 @dataclass(frozen=True)
 class Example:
     """Token ids of one training sequence; the loss counts those from ``target_start`` on."""
@@ -105,7 +110,7 @@ def planned_tokens(
             sizes = [len(examples[i].input_ids) for i in share]
             tokens += sum(sizes)
             widths = [sum(sizes)] if packed else [max(sizes, default=0)] * len(sizes)
-            computed += sum(-(-width // PAD_TO) * PAD_TO for width in widths)
+            computed += sum(map(padded, widths))
         targets += sum(examples[i].target_tokens for i in batch)
     return {
         "target_tokens": targets,
