@@ -25,12 +25,6 @@ users as (
 
 {{ user_histories('behaviors.user_id in (select user_id from sessions)') }},
 
-contexts as (
-
-{{ recent_behaviors('sessions', 'session_id', var('max_behaviors')) }}
-
-),
-
 label_lists as (
 
     select
@@ -63,27 +57,39 @@ labels as (
         {{ list_field('labels', 'tier') }} as label_tiers,
     from label_lists
 
+),
+
+instances as (
+
+    select
+        sessions.session_id,
+        sessions.user_id,
+        sessions.session_start_at,
+        sessions.session_date,
+        sessions.predicted_at,
+        sessions.predicted_date,
+        case
+            when sessions.session_date <= shop.train_end_date then 'train' else 'test'
+        end as split,
+        users.age_band,
+        users.gender,
+        users.region,
+        labels.labels,
+        labels.log_labels,
+        labels.label_tiers,
+        labels.is_replayed,
+    from sessions
+    inner join labels using (session_id)
+    left join users using (user_id)
+    cross join shop
+
+),
+
+contexts as (
+
+{{ with_recent_behaviors('instances', var('max_behaviors')) }}
+
 )
 
-select
-    sessions.session_id,
-    sessions.user_id,
-    sessions.session_start_at,
-    sessions.session_date,
-    case
-        when sessions.session_date <= shop.train_end_date then 'train' else 'test'
-    end as split,
-    users.age_band,
-    users.gender,
-    users.region,
-    coalesce(contexts.behaviors, []) as behaviors,
-    labels.labels,
-    labels.log_labels,
-    labels.label_tiers,
-    labels.is_replayed,
-from sessions
-inner join labels using (session_id)
-left join contexts using (session_id)
-left join users using (user_id)
-cross join shop
+select * exclude (predicted_at, predicted_date) from contexts
 {% endmacro %}

@@ -1,4 +1,6 @@
--- Positions run 1..n without a gap, n is at most the list length, and both orders hold the same.
+-- Positions run 1..n without a gap, n is at most the list length, and both orders hold the same. (Each
+-- position comes once, says the table's grain.)
+{% set longest = [var('direct_list_length'), var('think_list_length')] | max %}
 select
     session_id,
     variant,
@@ -14,3 +16,4 @@ having
     or max(position) <> count(*)
     or min(log_position) <> 1
     or max(log_position) <> count(*)
+    or {{ count_different('log_position', longest) }} <> count(*)

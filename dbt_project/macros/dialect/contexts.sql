@@ -42,19 +42,26 @@
 {% endfor %}
 {% endmacro %}
 
+{# Of behaviours at one moment the last, which is before a later one or none. #}
 {% macro history_moments(histories) %}
         select
             user_id,
             occurred_at,
-            max(place) as place,
+            place,
         from (
             select
                 user_id,
-                unnest({{ list_field('behaviors', 'occurred_at') }}) as occurred_at,
-                unnest(range(1, len(behaviors) + 1)) as place,
-            from {{ histories }}
+                unnest(moments) as occurred_at,
+                unnest(list_concat(moments[2:], ['infinity'::timestamptz])) as next_at,
+                unnest(range(1, len(moments) + 1)) as place,
+            from (
+                select
+                    user_id,
+                    {{ list_field('behaviors', 'occurred_at') }} as moments,
+                from {{ histories }}
+            )
         )
-        group by user_id, occurred_at
+        where occurred_at < next_at
 {% endmacro %}
 
 {# What an earlier run of this process left. #}
@@ -64,33 +71,36 @@
 {% endfor %}
 {% endmacro %}
 
-{# Context of each instance: its user's newest behaviours strictly before the prediction, oldest
-   first (method section 1). Instances without any behaviour get no row. Beside the CTEs of
-   `user_histories`.
+{# The instances with the context of each, `behaviors`: its user's newest strictly before the
+   prediction, oldest first (method section 1); an empty list where there are none. Beside the CTEs
+   of `user_histories`. Last of all, so that no join has the lists to carry.
 
-   instances: CTE with the column `key`, user_id, predicted_at and predicted_date. #}
-{% macro recent_behaviors(instances, key, newest) %}
-    {{ return(adapter.dispatch('recent_behaviors')(instances, key, newest)) }}
+   instances: CTE with user_id, predicted_at and predicted_date. #}
+{% macro with_recent_behaviors(instances, newest) %}
+    {{ return(adapter.dispatch('with_recent_behaviors')(instances, newest)) }}
 {% endmacro %}
 
 {# A slice of the user's history, whose end an ASOF join finds: of the ways tried the cheapest, half
    the time of the newest n per instance by an aggregate. #}
-{% macro duckdb__recent_behaviors(instances, key, newest) %}
+{% macro duckdb__with_recent_behaviors(instances, newest) %}
     select
-        instances.{{ key }},
-        list_transform(
-            histories.behaviors[greatest(moments.place - {{ newest }} + 1, 1) : moments.place],
-            lambda b: struct_pack(
-                days_ago := cast(instances.predicted_date - b.behavior_date as integer),
-                action := b.action,
-                content_text := b.content_text,
-                content_key := b.content_key
-            )
+        instances.*,
+        coalesce(
+            list_transform(
+                histories.behaviors[greatest(moments.place - {{ newest }} + 1, 1) : moments.place],
+                lambda b: struct_pack(
+                    days_ago := cast(instances.predicted_date - b.behavior_date as integer),
+                    action := b.action,
+                    content_text := b.content_text,
+                    content_key := b.content_key
+                )
+            ),
+            []
         ) as behaviors,
     from {{ instances }} as instances
-    asof inner join moments
+    asof left join moments
         on instances.user_id = moments.user_id and instances.predicted_at > moments.occurred_at
-    inner join histories on instances.user_id = histories.user_id
+    left join histories on instances.user_id = histories.user_id
 {% endmacro %}
 
 {# The features of users' moments: what each user had done up to then, the newest, as parallel

@@ -60,6 +60,29 @@
     list_transform({{ list }}, lambda x: x.{{ field }})
 {%- endmacro %}
 
+{# Aggregate: how many different whole numbers there are, all of them from 1 to `most`. #}
+{% macro count_different(value, most) %}
+    {{ return(adapter.dispatch('count_different')(value, most)) }}
+{% endmacro %}
+
+{# By bits where these suffice, which is next to nothing beside a set of numbers for each group. #}
+{% macro duckdb__count_different(value, most) -%}
+    {% if most | int <= 62 -%}
+    bit_count(bit_or(cast(1 as bigint) << cast(greatest(least({{ value }}, 63), 1) - 1 as integer)))
+    {%- else -%}
+    count(distinct {{ value }})
+    {%- endif %}
+{%- endmacro %}
+
+{# Aggregate: the n-th largest value, the smallest where there are fewer. #}
+{% macro nth_largest(value, n) %}
+    {{ return(adapter.dispatch('nth_largest')(value, n)) }}
+{% endmacro %}
+
+{% macro duckdb__nth_largest(value, n) -%}
+    list_min(max({{ value }}, {{ n }}))
+{%- endmacro %}
+
 {# Aggregate: the values that cut a column into `parts` equally large parts, as a list. #}
 {% macro quantiles(value, parts) %}
     {{ return(adapter.dispatch('quantiles')(value, parts)) }}

@@ -106,6 +106,17 @@ scored as (
 
 ),
 
+-- Asked first, which leaves a tenth of the rows to be sorted.
+least_scores as (
+
+    select
+        instance,
+        {{ nth_largest('co_click', 30) }} as co_click,
+    from scored
+    group by instance
+
+),
+
 final as (
 
     select
@@ -118,7 +129,12 @@ final as (
     from scored
     inner join queries using (query)
     inner join instances using (instance)
+    inner join least_scores using (instance)
     left join popular using (query_text)
+    where
+        scored.co_click >= least_scores.co_click
+        or scored.own > 0
+        or popular.is_popular
     -- All that can come into a list of 30, whatever own searches and popularity count.
     qualify
         row_number() over (

@@ -12,52 +12,74 @@ last_day as (
 
 ),
 
-newest_moments as (
+feature_window as (
 
-    select
-        user_id,
-        max(occurred_at) as occurred_at,
-        max(place) as place,
-    from moments
-    group by user_id
+    select {{ day_start("(last_date - " ~ (var('feature_days') - 1) ~ ")") }} as begins_at
+    from last_day
 
 ),
 
--- Several behaviours at one moment make one row. The newest moment makes two rows: one of its own
--- time, which a join by time finds, and one that is later in each later build, which goes online
--- although only an earlier behaviour is new.
+newest_moments as (
+
+    select
+        moments.user_id,
+        max(moments.occurred_at) + {{ build_offset() }} as built_at,
+        max(moments.place) as place,
+        max(
+            case when moments.occurred_at < feature_window.begins_at then moments.occurred_at end
+        ) as earlier_at,
+        max(
+            case when moments.occurred_at < feature_window.begins_at then moments.place end
+        ) as earlier_place,
+    from moments
+    cross join feature_window
+    group by moments.user_id
+
+),
+
+-- Several behaviours at one moment make one row. The newest days have all of them; before these days
+-- each user has the last one, so that nobody's context is lost. The newest moment makes one row of
+-- its own time, which a join by time finds, and one that is later in each later build, which goes
+-- online although only an earlier behaviour is new; before the newest days this one stands for both.
 stamped as (
 
     select
-        user_id,
-        place as newest_place,
-        {{ just_after('occurred_at') }} as event_timestamp,
+        moments.user_id,
+        moments.place,
+        moments.occurred_at as stamped_at,
     from moments
+    cross join feature_window
+    where moments.occurred_at >= feature_window.begins_at
 
     union all
 
     select
         user_id,
-        place as newest_place,
-        {{ just_after('occurred_at') }} + {{ build_offset() }} as event_timestamp,
+        place,
+        built_at as stamped_at,
     from newest_moments
+
+    union all
+
+    select
+        newest_moments.user_id,
+        newest_moments.earlier_place as place,
+        newest_moments.earlier_at as stamped_at,
+    from newest_moments
+    cross join feature_window
+    where
+        newest_moments.earlier_at is not null
+        and newest_moments.built_at >= feature_window.begins_at
 
 ),
 
--- The newest days whole; before them each user's last row, so that nobody's context is lost.
 exported as (
 
     select
-        stamped.*,
-        {{ shop_date(just_before('stamped.event_timestamp')) }}
-        > last_day.last_date - {{ var('feature_days') }} as is_in_window,
+        user_id,
+        place as newest_place,
+        {{ just_after('stamped_at') }} as event_timestamp,
     from stamped
-    cross join last_day
-    qualify
-        is_in_window
-        or row_number() over (
-            partition by stamped.user_id, is_in_window order by stamped.event_timestamp desc
-        ) = 1
 
 ),
 

@@ -75,35 +75,35 @@ searched as (
 
 {{ user_histories('behaviors.user_id in (select user_id from sessions)') }},
 
-contexts as (
-
-{{ recent_behaviors('sessions', 'session_id', var('max_behaviors')) }}
-
-),
-
-final as (
+instances as (
 
     select
         sessions.session_id,
         sessions.user_id,
         sessions.session_start_at,
         sessions.session_date,
+        sessions.predicted_at,
+        sessions.predicted_date,
         case
             when sessions.session_date <= shop.train_end_date then 'train' else 'test'
         end as split,
         users.age_band,
         users.gender,
         users.region,
-        coalesce(contexts.behaviors, []) as behaviors,
         sessions.exposures,
         coalesce(searched.searched_next, []) as searched_next,
         sessions.is_replayed,
     from sessions
-    left join contexts using (session_id)
     left join searched using (session_id)
     left join users using (user_id)
     cross join shop
 
+),
+
+contexts as (
+
+{{ with_recent_behaviors('instances', var('max_behaviors')) }}
+
 )
 
-select * from final
+select * exclude (predicted_at, predicted_date) from contexts

@@ -57,7 +57,7 @@ instances as (
 
 contexts as (
 
-{{ recent_behaviors('instances', 'instance_id', var('max_behaviors')) }}
+{{ with_recent_behaviors('instances', var('max_behaviors')) }}
 
 ),
 
@@ -74,29 +74,28 @@ kept as (
 final as (
 
     select
-        instances.instance_id,
-        instances.user_id,
-        instances.session_date,
-        instances.predicted_at as session_start_at,
+        contexts.instance_id,
+        contexts.user_id,
+        contexts.session_date,
+        contexts.predicted_at as session_start_at,
         {% for column, known in {
             'age_band': 'users.age_band',
             'gender': 'users.gender',
             'region': 'users.region',
-            'behaviors': 'coalesce(contexts.behaviors, [])',
+            'behaviors': 'contexts.behaviors',
         }.items() %}
         {{ 'case when kept.instance_id is not null then kept.' ~ column ~ ' else ' ~ known ~ ' end'
             if is_partial() else known }} as {{ column }},
         {% endfor %}
-        instances.true_queries,
-        instances.searched_queries,
-        instances.hint_clicked_queries,
-        instances.true_leaf_categories,
-        instances.is_replayed,
-    from instances
-    left join contexts using (instance_id)
+        contexts.true_queries,
+        contexts.searched_queries,
+        contexts.hint_clicked_queries,
+        contexts.true_leaf_categories,
+        contexts.is_replayed,
+    from contexts
     left join users using (user_id)
     {% if is_partial() %}
-    left join kept on instances.instance_id = kept.instance_id
+    left join kept on contexts.instance_id = kept.instance_id
     {% endif %}
 
 )

@@ -20,19 +20,18 @@ with requests as (
 
 contexts as (
 
-{{ recent_behaviors('requests', 'request_id', newest=10) }}
+{{ with_recent_behaviors('requests', newest=10) }}
 
 ),
 
 final as (
 
     select distinct
-        requests.request_id,
-        requests.request_date,
-        unnest({{ list_field('contexts.behaviors', 'content_key') }}) as content_key,
+        request_id,
+        request_date,
+        unnest({{ list_field('behaviors', 'content_key') }}) as content_key,
         true as is_replayed,
-    from requests
-    inner join contexts using (request_id)
+    from contexts
 
 )
 
