@@ -25,6 +25,12 @@ users as (
 
 {{ user_histories('behaviors.user_id in (select user_id from sessions)') }},
 
+placed as (
+
+{{ with_places('sessions') }}
+
+),
+
 label_lists as (
 
     select
@@ -62,15 +68,14 @@ labels as (
 instances as (
 
     select
-        sessions.session_id,
-        sessions.user_id,
-        sessions.session_start_at,
-        sessions.session_date,
-        sessions.predicted_at,
-        sessions.predicted_date,
-        case
-            when sessions.session_date <= shop.train_end_date then 'train' else 'test'
-        end as split,
+        placed.session_id,
+        placed.user_id,
+        placed.session_start_at,
+        placed.session_date,
+        placed.predicted_at,
+        placed.predicted_date,
+        placed.newest_place,
+        case when placed.session_date <= shop.train_end_date then 'train' else 'test' end as split,
         users.age_band,
         users.gender,
         users.region,
@@ -78,18 +83,18 @@ instances as (
         labels.log_labels,
         labels.label_tiers,
         labels.is_replayed,
-    from sessions
+    from placed
     inner join labels using (session_id)
     left join users using (user_id)
     cross join shop
 
 ),
 
-contexts as (
+final as (
 
 {{ with_recent_behaviors('instances', var('max_behaviors')) }}
 
 )
 
-select * exclude (predicted_at, predicted_date) from contexts
+select * from final
 {% endmacro %}

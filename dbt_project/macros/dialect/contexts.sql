@@ -71,25 +71,40 @@
 {% endfor %}
 {% endmacro %}
 
-{# The instances with the context of each, `behaviors`: its user's newest strictly before the
-   prediction, oldest first (method section 1); an empty list where there are none. Beside the CTEs
-   of `user_histories`. Last of all, so that no join has the lists to carry.
+{# A context is a slice of its user's history, whose end an ASOF join finds: of the ways tried the
+   cheapest, half the time of the newest n per instance by an aggregate. The slice comes last, so that
+   no join has it to carry; best right after the ASOF join, which leaves users together, unless that
+   would have long lists to sort. Both stand beside the CTEs of `user_histories`.
 
-   instances: CTE with user_id, predicted_at and predicted_date. #}
-{% macro with_recent_behaviors(instances, newest) %}
-    {{ return(adapter.dispatch('with_recent_behaviors')(instances, newest)) }}
+   instances: CTE with user_id and predicted_at. They get `newest_place`, that of the user's last
+   behaviour strictly before the prediction, null where there is none. #}
+{% macro with_places(instances) %}
+    {{ return(adapter.dispatch('with_places')(instances)) }}
 {% endmacro %}
 
-{# A slice of the user's history, whose end an ASOF join finds: of the ways tried the cheapest, half
-   the time of the newest n per instance by an aggregate. #}
-{% macro duckdb__with_recent_behaviors(instances, newest) %}
+{% macro duckdb__with_places(instances) %}
     select
         instances.*,
+        moments.place as newest_place,
+    from {{ instances }} as instances
+    asof left join moments
+        on instances.user_id = moments.user_id and instances.predicted_at > moments.occurred_at
+{% endmacro %}
+
+{# placed: CTE with user_id, newest_place, predicted_at and predicted_date; the last three give way to
+   `behaviors`: the newest up to that place, oldest first (method section 1), or an empty list. #}
+{% macro with_recent_behaviors(placed, newest) %}
+    {{ return(adapter.dispatch('with_recent_behaviors')(placed, newest)) }}
+{% endmacro %}
+
+{% macro duckdb__with_recent_behaviors(placed, newest) %}
+    select
+        placed.* exclude (newest_place, predicted_at, predicted_date),
         coalesce(
             list_transform(
-                histories.behaviors[greatest(moments.place - {{ newest }} + 1, 1) : moments.place],
+                {{ newest_of('histories.behaviors', 'placed.newest_place', newest) }},
                 lambda b: struct_pack(
-                    days_ago := cast(instances.predicted_date - b.behavior_date as integer),
+                    days_ago := cast(placed.predicted_date - b.behavior_date as integer),
                     action := b.action,
                     content_text := b.content_text,
                     content_key := b.content_key
@@ -97,30 +112,30 @@
             ),
             []
         ) as behaviors,
-    from {{ instances }} as instances
-    asof left join moments
-        on instances.user_id = moments.user_id and instances.predicted_at > moments.occurred_at
-    left join histories on instances.user_id = histories.user_id
+    from {{ placed }} as placed
+    left join histories on placed.user_id = histories.user_id
 {% endmacro %}
+
+{% macro newest_of(behaviors, place, newest) -%}
+    {{ behaviors }}[greatest({{ place }} - {{ newest }} + 1, 1) : {{ place }}]
+{%- endmacro %}
 
 {# The features of users' moments: what each user had done up to then, the newest, as parallel
    lists, oldest first. Beside the CTEs of `user_histories`.
 
-   moments: CTE with user_id, event_timestamp and newest_place. #}
-{% macro behavior_lists(moments, newest) %}
-    {{ return(adapter.dispatch('behavior_lists')(moments, newest)) }}
+   placed: CTE with user_id, event_timestamp and newest_place. #}
+{% macro behavior_lists(placed, newest) %}
+    {{ return(adapter.dispatch('behavior_lists')(placed, newest)) }}
 {% endmacro %}
 
-{% macro duckdb__behavior_lists(moments, newest) %}
+{% macro duckdb__behavior_lists(placed, newest) %}
     with cut as (
 
         select
-            moments.user_id,
-            moments.event_timestamp,
-            histories.behaviors[
-                greatest(moments.newest_place - {{ newest }} + 1, 1) : moments.newest_place
-            ] as behaviors,
-        from {{ moments }} as moments
+            placed.user_id,
+            placed.event_timestamp,
+            {{ newest_of('histories.behaviors', 'placed.newest_place', newest) }} as behaviors,
+        from {{ placed }} as placed
         inner join histories using (user_id)
 
     )

@@ -24,13 +24,9 @@ newest_moments as (
     select
         moments.user_id,
         max(moments.occurred_at) + {{ build_offset() }} as built_at,
-        max(moments.place) as place,
         max(
             case when moments.occurred_at < feature_window.begins_at then moments.occurred_at end
         ) as earlier_at,
-        max(
-            case when moments.occurred_at < feature_window.begins_at then moments.place end
-        ) as earlier_place,
     from moments
     cross join feature_window
     group by moments.user_id
@@ -45,7 +41,6 @@ stamped as (
 
     select
         moments.user_id,
-        moments.place,
         moments.occurred_at as stamped_at,
     from moments
     cross join feature_window
@@ -55,7 +50,6 @@ stamped as (
 
     select
         user_id,
-        place,
         built_at as stamped_at,
     from newest_moments
 
@@ -63,7 +57,6 @@ stamped as (
 
     select
         newest_moments.user_id,
-        newest_moments.earlier_place as place,
         newest_moments.earlier_at as stamped_at,
     from newest_moments
     cross join feature_window
@@ -77,15 +70,21 @@ exported as (
 
     select
         user_id,
-        place as newest_place,
         {{ just_after('stamped_at') }} as event_timestamp,
+        {{ just_after('stamped_at') }} as predicted_at,
     from stamped
+
+),
+
+placed as (
+
+{{ with_places('exported') }}
 
 ),
 
 newest as (
 
-{{ behavior_lists('exported', var('max_behaviors')) }}
+{{ behavior_lists('placed', var('max_behaviors')) }}
 
 ),
 

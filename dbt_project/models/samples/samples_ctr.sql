@@ -50,60 +50,60 @@ displayed as (
 
 ),
 
-sessions as (
-
-    select * from requests
-    inner join displayed using (session_id)
-
-),
-
 searched as (
 
     select
-        sessions.session_id,
+        requests.session_id,
         {{ list_distinct_sorted('later.content_text') }} as searched_next,
-    from sessions
+    from requests
     inner join {{ ref('behaviors') }} as later
         on
-            sessions.user_id = later.user_id
-            and sessions.session_date = later.behavior_date
-            and sessions.predicted_at < later.occurred_at
+            requests.user_id = later.user_id
+            and requests.session_date = later.behavior_date
+            and requests.predicted_at < later.occurred_at
     where later.action = 'search' and {{ from_first_changed_day('later.behavior_date') }}
-    group by sessions.session_id
+    group by requests.session_id
 
 ),
 
-{{ user_histories('behaviors.user_id in (select user_id from sessions)') }},
+{{ user_histories('behaviors.user_id in (select user_id from requests)') }},
 
 instances as (
 
     select
-        sessions.session_id,
-        sessions.user_id,
-        sessions.session_start_at,
-        sessions.session_date,
-        sessions.predicted_at,
-        sessions.predicted_date,
+        requests.session_id,
+        requests.user_id,
+        requests.session_start_at,
+        requests.session_date,
+        requests.predicted_at,
+        requests.predicted_date,
         case
-            when sessions.session_date <= shop.train_end_date then 'train' else 'test'
+            when requests.session_date <= shop.train_end_date then 'train' else 'test'
         end as split,
         users.age_band,
         users.gender,
         users.region,
-        sessions.exposures,
+        displayed.exposures,
         coalesce(searched.searched_next, []) as searched_next,
-        sessions.is_replayed,
-    from sessions
+        requests.is_replayed,
+    from requests
+    inner join displayed using (session_id)
     left join searched using (session_id)
     left join users using (user_id)
     cross join shop
 
 ),
 
-contexts as (
+placed as (
 
-{{ with_recent_behaviors('instances', var('max_behaviors')) }}
+{{ with_places('instances') }}
+
+),
+
+final as (
+
+{{ with_recent_behaviors('placed', var('max_behaviors')) }}
 
 )
 
-select * exclude (predicted_at, predicted_date) from contexts
+select * from final

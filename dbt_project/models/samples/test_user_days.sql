@@ -55,9 +55,15 @@ instances as (
 
 {{ user_histories('behaviors.user_id in (select user_id from instances)') }},
 
+placed as (
+
+{{ with_places('instances') }}
+
+),
+
 contexts as (
 
-{{ with_recent_behaviors('instances', var('max_behaviors')) }}
+{{ with_recent_behaviors('placed', var('max_behaviors')) }}
 
 ),
 
@@ -77,7 +83,7 @@ final as (
         contexts.instance_id,
         contexts.user_id,
         contexts.session_date,
-        contexts.predicted_at as session_start_at,
+        {{ day_start('contexts.session_date') }} as session_start_at,
         {% for column, known in {
             'age_band': 'users.age_band',
             'gender': 'users.gender',

@@ -18,9 +18,15 @@ with requests as (
 
 {{ user_histories('behaviors.user_id in (select user_id from requests)') }},
 
+placed as (
+
+{{ with_places('requests') }}
+
+),
+
 contexts as (
 
-{{ with_recent_behaviors('requests', newest=10) }}
+{{ with_recent_behaviors('placed', newest=10) }}
 
 ),
 
