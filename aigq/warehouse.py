@@ -31,6 +31,22 @@ _RETRY_FOR_SECONDS = 120.0
 _BUSY = ("database is locked", "database table is locked", "transaction conflict", "busy")
 
 
+# What DuckLake is told, by option and scope (its name for it, the schema or table); whoever set one
+# of them otherwise keeps it.
+_OPTIONS = {
+    # A quarter of the default's bytes, written and read in the same time.
+    ("parquet_compression", "GLOBAL", None): "zstd",
+    # Lists of behaviours are written and read a fifth faster in groups that caches hold.
+    ("parquet_row_group_size", "SCHEMA", "samples"): "10240",
+    ("parquet_row_group_size", "SCHEMA", "features"): "10240",
+    # Where a table's first rows may lie in the catalog, every table that a build makes anew leaves
+    # one there for good, and SQLite reads the definitions of all whenever it is opened: after ten
+    # builds all of dbt's steps took twice as long. Runs alone are written row by row.
+    ("data_inlining_row_limit", "GLOBAL", None): "0",
+    ("data_inlining_row_limit", "TABLE", "meta.runs"): "10",
+}
+
+
 @cache
 def install_extensions() -> None:
     """Put the packaged DuckLake and SQLite extensions where DuckDB looks for them (no download),
@@ -151,7 +167,8 @@ class WriteLock:
 def ensure_lake(home: Home) -> None:
     """Create the lake, and the schemas, ingest and job tables it lacks, empty. Safe at any time.
 
-    A job table that an earlier version made gets the columns it lacks, null in the rows it has.
+    A job table that an earlier version made gets the columns it lacks, null in the rows it has;
+    its lake gets the options it lacks.
     """
     home.lake_data.mkdir(parents=True, exist_ok=True)
 
@@ -178,17 +195,26 @@ def ensure_lake(home: Home) -> None:
                     " where catalog_name = 'lake'"
                 ).fetchall()
             }
-            if missing or new_columns or not schemas.issuperset(DBT_SCHEMAS):
-                create_missing(con, missing, new_columns)
+            told = set(
+                con.execute("SELECT option_name, scope, scope_entry FROM lake.options()").fetchall()
+            )
+            if (
+                missing
+                or new_columns
+                or not schemas.issuperset(DBT_SCHEMAS)
+                or not told.issuperset(_OPTIONS)
+            ):
+                create_missing(con, missing, new_columns, told)
         finally:
             con.close()
 
     def create_missing(
-        con: duckdb.DuckDBPyConnection, missing: dict[str, str], new_columns: list[str]
+        con: duckdb.DuckDBPyConnection,
+        missing: dict[str, str],
+        new_columns: list[str],
+        told: set[tuple[str, str, str | None]],
     ) -> None:
         with WriteLock(home):
-            # A quarter of the default's bytes, written and read in the same time.
-            con.execute("CALL lake.set_option('parquet_compression', 'zstd')")
             con.execute("BEGIN")
             for schema in {*DBT_SCHEMAS, *(name.split(".")[0] for name in missing)}:
                 con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
@@ -197,12 +223,19 @@ def ensure_lake(home: Home) -> None:
             for column in new_columns:
                 con.execute(f"ALTER TABLE lake.{column}")
             con.execute("COMMIT")
-            # Lists of behaviours are written and read a fifth faster in groups that caches hold.
-            for schema in ("samples", "features"):
-                con.execute(
-                    "CALL lake.set_option('parquet_row_group_size', '10240',"
-                    f" schema => '{schema}')"
-                )
+            # Not before: an option of a table asks that it is there.
+            for option, value in _OPTIONS.items():
+                if option not in told:
+                    set_option(con, *option, value)
+
+    def set_option(con, name: str, scope: str, scope_entry: str | None, value: str) -> None:
+        where = ""
+        if scope == "SCHEMA":
+            where = f", schema => {_literal(scope_entry)}"
+        elif scope == "TABLE":
+            schema, table = scope_entry.split(".")
+            where = f", schema => {_literal(schema)}, table_name => {_literal(table)}"
+        con.execute(f"CALL lake.set_option({_literal(name)}, {_literal(value)}{where})")
 
     _retrying(create)
 
