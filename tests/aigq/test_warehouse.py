@@ -1,15 +1,17 @@
 """The lake: several processes at once, all or nothing, at whatever path it lies."""
 
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import duckdb
 import pytest
 
 from aigq import warehouse
 from aigq.settings import Home, UserError
-from aigq.tables import JOB_TABLES, RAW_TABLES, columns
+from aigq.tables import DBT_SCHEMAS, JOB_TABLES, RAW_TABLES, columns
 
 _WRITER = """
 import sys
@@ -210,6 +212,46 @@ def test_an_older_lakes_job_tables_get_the_columns_they_lack(home, insert_raw):
     # The second call had nothing to do.
     assert warehouse.current_snapshot(con) == before + 2
     con.close()
+
+
+def _catalog(home: Home, query: str) -> list[tuple]:
+    with closing(sqlite3.connect(home.catalog)) as con:
+        return con.execute(query).fetchall()
+
+
+def test_tables_made_anew_leave_none_of_their_own_in_the_catalog(home):
+    """SQLite reads the definitions of all its tables whenever it is opened, so that they would
+    make every step of every build slower, the more builds there were."""
+    tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table'"
+    before = _catalog(home, tables)
+    with warehouse.connect(home) as con:
+        for schema in DBT_SCHEMAS:
+            con.execute(f"CREATE OR REPLACE TABLE lake.{schema}.few AS SELECT 1 AS i")
+            con.execute(f"INSERT INTO lake.{schema}.few VALUES (2)")
+        con.execute("INSERT INTO lake.meta.runs (run_id) VALUES ('a')")
+        con.execute("UPDATE lake.meta.runs SET job = 'b'")
+    assert _catalog(home, tables) == before
+    files = "SELECT count(*) FROM ducklake_data_file JOIN ducklake_table USING (table_id)"
+    assert _catalog(home, f"{files} WHERE table_name = 'runs'") == [(0,)]
+
+
+def test_an_older_lake_is_told_what_it_was_not(home):
+    """An option that somebody set otherwise stays."""
+    with closing(sqlite3.connect(home.catalog)) as catalog, catalog:
+        catalog.execute("DELETE FROM ducklake_metadata WHERE key = 'data_inlining_row_limit'")
+    with warehouse.connect(home) as con:
+        con.execute("CALL lake.set_option('parquet_compression', 'snappy')")
+    warehouse.ensure_lake(home)
+    with warehouse.connect(home, read_only=True) as con:
+        told = dict(
+            ((name, entry), value)
+            for name, entry, value in con.execute(
+                "SELECT option_name, scope_entry, value FROM lake.options()"
+            ).fetchall()
+        )
+    assert told["data_inlining_row_limit", None] == "0"
+    assert told["data_inlining_row_limit", "meta.runs"] == "10"
+    assert told["parquet_compression", None] == "snappy"
 
 
 def test_declared_columns_are_read_as_duckdb_reads_them():

@@ -203,7 +203,10 @@ def test_what_is_broken_fails_its_test(random_shop, run_dbt, tmp_path):
 
     warehouse.write(changed, spoil)
     checks = [
-        "contexts_are_the_newest_past", "candidates_have_a_fate", "label_lists", "label_candidates"
+        "contexts_are_the_newest_past",
+        "candidates_have_a_fate",
+        "label_lists",
+        "label_candidates",
     ]
     result = run_dbt(changed, "test", "-s", *checks, variables=reference.variables, check=False)
     failed = " ".join(re.findall(r"FAIL \d+ (\w+)", result.stdout))
