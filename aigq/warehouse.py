@@ -31,17 +31,18 @@ _RETRY_FOR_SECONDS = 120.0
 _BUSY = ("database is locked", "database table is locked", "transaction conflict", "busy")
 
 
-# What DuckLake is told, by option and scope (its name for it, the schema or table); whoever set one
-# of them otherwise keeps it.
+# What DuckLake is told, by option and scope (DuckLake's word for it, and the schema or table). One
+# that has been set otherwise at the same scope stays so.
 _OPTIONS = {
     # A quarter of the default's bytes, written and read in the same time.
     ("parquet_compression", "GLOBAL", None): "zstd",
     # Lists of behaviours are written and read a fifth faster in groups that caches hold.
     ("parquet_row_group_size", "SCHEMA", "samples"): "10240",
     ("parquet_row_group_size", "SCHEMA", "features"): "10240",
-    # Where a table's first rows may lie in the catalog, every table that a build makes anew leaves
-    # one there for good, and SQLite reads the definitions of all whenever it is opened: after ten
-    # builds all of dbt's steps took twice as long. Runs alone are written row by row.
+    # Where a few rows may lie in the catalog, each table that a build makes anew has a table of its
+    # own there, as long as one of its snapshots is kept; and SQLite reads the definitions of all of
+    # them whenever it is opened. After ten builds each of dbt's steps took twice as long. Only runs
+    # are written row by row.
     ("data_inlining_row_limit", "GLOBAL", None): "0",
     ("data_inlining_row_limit", "TABLE", "meta.runs"): "10",
 }
@@ -167,8 +168,9 @@ class WriteLock:
 def ensure_lake(home: Home) -> None:
     """Create the lake, and the schemas, ingest and job tables it lacks, empty. Safe at any time.
 
-    A job table that an earlier version made gets the columns it lacks, null in the rows it has;
-    its lake gets the options it lacks.
+    A job table that an earlier version made gets the columns it lacks, null in the rows it has. An
+    earlier version's lake gets the options it lacks; what builds left in its catalog goes with the
+    snapshots that ``aigq expire`` removes.
     """
     home.lake_data.mkdir(parents=True, exist_ok=True)
 
@@ -214,7 +216,14 @@ def ensure_lake(home: Home) -> None:
         new_columns: list[str],
         told: set[tuple[str, str, str | None]],
     ) -> None:
+        def tell(is_wanted: Callable[[str], bool]) -> None:
+            for (name, scope, entry), value in _OPTIONS.items():
+                if is_wanted(scope) and (name, scope, entry) not in told:
+                    set_option(con, name, scope, entry, value)
+
         with WriteLock(home):
+            # Before there are tables; an option of one of them asks that it is there.
+            tell(lambda scope: scope == "GLOBAL")
             con.execute("BEGIN")
             for schema in {*DBT_SCHEMAS, *(name.split(".")[0] for name in missing)}:
                 con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
@@ -223,17 +232,16 @@ def ensure_lake(home: Home) -> None:
             for column in new_columns:
                 con.execute(f"ALTER TABLE lake.{column}")
             con.execute("COMMIT")
-            # Not before: an option of a table asks that it is there.
-            for option, value in _OPTIONS.items():
-                if option not in told:
-                    set_option(con, *option, value)
+            tell(lambda scope: scope != "GLOBAL")
 
-    def set_option(con, name: str, scope: str, scope_entry: str | None, value: str) -> None:
+    def set_option(
+        con: duckdb.DuckDBPyConnection, name: str, scope: str, entry: str | None, value: str
+    ) -> None:
         where = ""
         if scope == "SCHEMA":
-            where = f", schema => {_literal(scope_entry)}"
+            where = f", schema => {_literal(entry)}"
         elif scope == "TABLE":
-            schema, table = scope_entry.split(".")
+            schema, table = entry.split(".")
             where = f", schema => {_literal(schema)}, table_name => {_literal(table)}"
         con.execute(f"CALL lake.set_option({_literal(name)}, {_literal(value)}{where})")
 

@@ -1,6 +1,6 @@
 -- No context knows the future, and each holds what the log says: the newest behaviours before the
--- prediction. Of every context none is on a later day, and each has a text. That they are in order, how
--- many there are and which day is the newest is asked of every context too, in a build from scratch of
+-- prediction. Of every context none is on a later day, and each has a text; without any the list is
+-- empty, not null. That they are in order, how many there are and which day is the newest is asked of every context too, in a build from scratch of
 -- those of the newest day (else it costs as much as to build all of them again; `dbt test` asks it of
 -- all); and place by place of the same 2,000 instances of each table every time. For a test user-day
 -- "before" is told by the shop day.
@@ -95,13 +95,16 @@ expected as (
 select
     samples.sample,
     samples.instance_id,
-    len(samples.behaviors) as behaviors,
-    counts.behaviors as expected,
+    samples.behaviors,
+    counts.behaviors as expected_number,
+    counts.newest_date as expected_newest_date,
+    expected.behaviors as expected_behaviors,
 from samples
 left join counts using (sample, instance_id)
 left join expected using (sample, instance_id)
 where
-    list_min({{ list_field('samples.behaviors', 'days_ago') }})
+    samples.behaviors is null
+    or list_min({{ list_field('samples.behaviors', 'days_ago') }})
     < case samples.sample when 'test_user_days' then 1 else 0 end
     or case
         when counts.behaviors is not null

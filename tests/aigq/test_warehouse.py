@@ -223,14 +223,16 @@ def test_tables_made_anew_leave_none_of_their_own_in_the_catalog(home):
     """SQLite reads the definitions of all its tables whenever it is opened, so that they would
     make every step of every build slower, the more builds there were."""
     tables = "SELECT count(*) FROM sqlite_master WHERE type = 'table'"
-    before = _catalog(home, tables)
     with warehouse.connect(home) as con:
+        con.execute("INSERT INTO lake.meta.runs (run_id) VALUES ('a')")
+        (before,) = _catalog(home, tables)
         for schema in DBT_SCHEMAS:
             con.execute(f"CREATE OR REPLACE TABLE lake.{schema}.few AS SELECT 1 AS i")
             con.execute(f"INSERT INTO lake.{schema}.few VALUES (2)")
-        con.execute("INSERT INTO lake.meta.runs (run_id) VALUES ('a')")
         con.execute("UPDATE lake.meta.runs SET job = 'b'")
-    assert _catalog(home, tables) == before
+    assert _catalog(home, tables) == [before]
+    in_catalog = "SELECT count(*) FROM ducklake_inlined_data_tables"
+    assert _catalog(home, in_catalog) == [(1,)], "that of meta.runs"
     files = "SELECT count(*) FROM ducklake_data_file JOIN ducklake_table USING (table_id)"
     assert _catalog(home, f"{files} WHERE table_name = 'runs'") == [(0,)]
 

@@ -217,6 +217,46 @@ def test_what_is_broken_fails_its_test(random_shop, run_dbt, tmp_path):
     assert "accepted_values" not in failed, result.stdout
 
 
+_OF_LENGTH = (
+    "session_id || variant IN (SELECT session_id || variant FROM {} GROUP BY ALL HAVING {})"
+)
+_LABELS = "labels.label_lists_v1"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            f"UPDATE lake.{_LABELS} SET position = NULL WHERE "
+            + _OF_LENGTH.format(f"lake.{_LABELS}", "count(*) = 1"): "unique_grain_label_lists",
+            "UPDATE lake.eval.baseline_lists SET position = NULL"
+            " WHERE position = 1": "unique_grain_baseline_lists",
+            "UPDATE lake.samples.samples_ctr SET behaviors = NULL"
+            " WHERE len(behaviors) = 0": "contexts_are_the_newest_past",
+        },
+        {
+            f"UPDATE lake.{_LABELS} SET log_position = 1 WHERE log_position = 2 AND "
+            + _OF_LENGTH.format(f"lake.{_LABELS}", "count(*) > 2"): "label_lists_are_whole",
+        },
+    ],
+    ids=["nulls", "one of two orders"],
+)
+def test_places_and_contexts_that_are_missing_fail_their_tests(
+    random_shop, run_dbt, tmp_path, changes
+):
+    original, reference = random_shop
+    shutil.copytree(original.root / "lake", tmp_path / "lake")
+    changed = Home(tmp_path)
+    for change in changes:
+        ((rows,),) = warehouse.write(changed, lambda lake, sql=change: lake.execute(sql).fetchall())
+        assert rows, change
+    checks = ["label_lists", "baseline_lists", "contexts_are_the_newest_past"]
+    result = run_dbt(changed, "test", "-s", *checks, variables=reference.variables, check=False)
+    failed = " ".join(re.findall(r"FAIL \d+ (\w+)", result.stdout))
+    for name in changes.values():
+        assert name in failed, result.stdout
+
+
 @pytest.mark.parametrize(
     "table",
     ["samples_ctr", "test_user_days", pytest.param("samples_direct", marks=pytest.mark.slow)],

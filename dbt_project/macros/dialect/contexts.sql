@@ -42,7 +42,8 @@
 {% endfor %}
 {% endmacro %}
 
-{# Of behaviours at one moment the last, which is before a later one or none. #}
+{# Of behaviours at one moment the last, which is before a later one or none: histories are in order of
+   time. #}
 {% macro history_moments(histories) %}
         select
             user_id,
@@ -51,13 +52,13 @@
         from (
             select
                 user_id,
-                unnest(moments) as occurred_at,
-                unnest(list_concat(moments[2:], ['infinity'::timestamptz])) as next_at,
-                unnest(range(1, len(moments) + 1)) as place,
+                unnest(times) as occurred_at,
+                unnest(list_concat(times[2:], ['infinity'::timestamptz])) as next_at,
+                unnest(range(1, len(times) + 1)) as place,
             from (
                 select
                     user_id,
-                    {{ list_field('behaviors', 'occurred_at') }} as moments,
+                    {{ list_field('behaviors', 'occurred_at') }} as times,
                 from {{ histories }}
             )
         )
@@ -72,9 +73,10 @@
 {% endmacro %}
 
 {# A context is a slice of its user's history, whose end an ASOF join finds: of the ways tried the
-   cheapest, half the time of the newest n per instance by an aggregate. The slice comes last, so that
-   no join has it to carry; best right after the ASOF join, which leaves users together, unless that
-   would have long lists to sort. Both stand beside the CTEs of `user_histories`.
+   cheapest, half the time of the newest n per instance by an aggregate. The slice comes last of all
+   joins, so that none has it to carry. The ASOF join, which sorts, comes before those that bring long
+   lists (labels: 30 of them, three times) and after all others, for it leaves users together, which
+   makes files smaller and quicker to write. Both stand beside the CTEs of `user_histories`.
 
    instances: CTE with user_id and predicted_at. They get `newest_place`, that of the user's last
    behaviour strictly before the prediction, null where there is none. #}

@@ -60,17 +60,21 @@
     list_transform({{ list }}, lambda x: x.{{ field }})
 {%- endmacro %}
 
-{# Aggregate: how many different whole numbers there are, all of them from 1 to `most`. #}
+{# Aggregate: how many different whole numbers from 1 to `most` there are. Others and nulls count for
+   nothing. #}
 {% macro count_different(value, most) %}
     {{ return(adapter.dispatch('count_different')(value, most)) }}
 {% endmacro %}
 
 {# By bits where these suffice, which is next to nothing beside a set of numbers for each group. #}
 {% macro duckdb__count_different(value, most) -%}
+    {%- set is_one = value ~ ' between 1 and ' ~ most -%}
     {% if most | int <= 62 -%}
-    bit_count(bit_or(cast(1 as bigint) << cast(greatest(least({{ value }}, 63), 1) - 1 as integer)))
+    coalesce(bit_count(bit_or(
+        case when {{ is_one }} then cast(1 as bigint) << cast({{ value }} - 1 as integer) end
+    )), 0)
     {%- else -%}
-    count(distinct {{ value }})
+    count(distinct case when {{ is_one }} then {{ value }} end)
     {%- endif %}
 {%- endmacro %}
 

@@ -72,7 +72,7 @@
     "select data_file, delete_file from ducklake_list_files(" ~ sql_text(relation.database) ~ ", "
     ~ sql_text(relation.identifier) ~ ", schema => " ~ sql_text(relation.schema) ~ ")").rows %}
 {% if files | length != 1 or files[0][1] or '://' in files[0][0] %}{{ return(none) }}{% endif %}
-{# A few rows, and deletions of a few, may lie in the catalog. #}
+{# A few rows, and deletions of a few, may lie in the catalog, unless the lake is told otherwise. #}
 {% set path = sql_text(files[0][0]) %}
 {% set counts = run_query(
     "select count(*), count(*) filter (where filename = " ~ path ~ "),"

@@ -106,7 +106,8 @@ scored as (
 
 ),
 
--- Asked first, which leaves a tenth of the rows to be sorted.
+-- The score that a list of 30 ends with, of each instance: what is below it need not be sorted, nine
+-- rows of ten. What ties with it stays, for the texts to decide.
 least_scores as (
 
     select

@@ -36,7 +36,8 @@ newest_moments as (
 -- Several behaviours at one moment make one row. The newest days have all of them; before these days
 -- each user has the last one, so that nobody's context is lost. The newest moment makes one row of
 -- its own time, which a join by time finds, and one that is later in each later build, which goes
--- online although only an earlier behaviour is new; before the newest days this one stands for both.
+-- online although only an earlier behaviour is new. Where the latter is before the newest days, too,
+-- it is the user's last one there, and the only row.
 stamped as (
 
     select

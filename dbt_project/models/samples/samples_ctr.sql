@@ -16,21 +16,6 @@ users as (
 
 ),
 
-requests as (
-
-    select
-        request_id as session_id,
-        user_id,
-        requested_at as session_start_at,
-        request_date as session_date,
-        requested_at as predicted_at,
-        request_date as predicted_date,
-        is_replayed,
-    from {{ ref('requests') }} as requests
-    where {{ in_changed_contexts('requests.user_id', 'requests.request_date') }}
-
-),
-
 displayed as (
 
     select
@@ -47,6 +32,23 @@ displayed as (
     from {{ ref('candidates') }}
     where is_displayed and {{ from_first_changed_day('request_date') }}
     group by request_id
+
+),
+
+requests as (
+
+    select
+        request_id as session_id,
+        user_id,
+        requested_at as session_start_at,
+        request_date as session_date,
+        requested_at as predicted_at,
+        request_date as predicted_date,
+        is_replayed,
+    from {{ ref('requests') }} as requests
+    where
+        {{ in_changed_contexts('requests.user_id', 'requests.request_date') }}
+        and requests.request_id in (select session_id from displayed)
 
 ),
 

@@ -8,11 +8,12 @@
 {% if numbered_to %}
 select
     {{ columns[:-1] | join(', ') }},
-    count(*) as copies,
+    count(*) as rows_in_group,
+    {{ count_different(columns[-1], numbered_to) }} as different_numbers,
 from {{ model }}
 group by {{ columns[:-1] | join(', ') }}
 having
-    count(*) <> {{ count_different(columns[-1], numbered_to) }}
+    rows_in_group <> different_numbers
     {% for column in columns[:-1] -%}
     or {{ column }} is null
     {% endfor %}
