@@ -30,7 +30,6 @@ _RETRY_FOR_SECONDS = 120.0
 # What DuckDB says when another process holds the catalog or committed in between.
 _BUSY = ("database is locked", "database table is locked", "transaction conflict", "busy")
 
-
 # What DuckLake is told, by option and scope (DuckLake's word for it, and the schema or table). One
 # that has been set otherwise at the same scope stays so.
 _OPTIONS = {
@@ -216,14 +215,16 @@ def ensure_lake(home: Home) -> None:
         new_columns: list[str],
         told: set[tuple[str, str, str | None]],
     ) -> None:
-        def tell(is_wanted: Callable[[str], bool]) -> None:
+        def tell(*scopes: str) -> None:
             for (name, scope, entry), value in _OPTIONS.items():
-                if is_wanted(scope) and (name, scope, entry) not in told:
-                    set_option(con, name, scope, entry, value)
+                if scope in scopes and (name, scope, entry) not in told:
+                    names = zip(("schema", "table_name"), (entry or "").split("."), strict=False)
+                    where = "".join(f", {key} => {_literal(of)}" for key, of in names if of)
+                    con.execute(f"CALL lake.set_option({_literal(name)}, {_literal(value)}{where})")
 
         with WriteLock(home):
             # Before there are tables; an option of one of them asks that it is there.
-            tell(lambda scope: scope == "GLOBAL")
+            tell("GLOBAL")
             con.execute("BEGIN")
             for schema in {*DBT_SCHEMAS, *(name.split(".")[0] for name in missing)}:
                 con.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
@@ -232,18 +233,7 @@ def ensure_lake(home: Home) -> None:
             for column in new_columns:
                 con.execute(f"ALTER TABLE lake.{column}")
             con.execute("COMMIT")
-            tell(lambda scope: scope != "GLOBAL")
-
-    def set_option(
-        con: duckdb.DuckDBPyConnection, name: str, scope: str, entry: str | None, value: str
-    ) -> None:
-        where = ""
-        if scope == "SCHEMA":
-            where = f", schema => {_literal(entry)}"
-        elif scope == "TABLE":
-            schema, table = entry.split(".")
-            where = f", schema => {_literal(schema)}, table_name => {_literal(table)}"
-        con.execute(f"CALL lake.set_option({_literal(name)}, {_literal(value)}{where})")
+            tell("SCHEMA", "TABLE")
 
     _retrying(create)
 

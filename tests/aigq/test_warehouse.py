@@ -245,12 +245,12 @@ def test_an_older_lake_is_told_what_it_was_not(home):
         con.execute("CALL lake.set_option('parquet_compression', 'snappy')")
     warehouse.ensure_lake(home)
     with warehouse.connect(home, read_only=True) as con:
-        told = dict(
-            ((name, entry), value)
+        told = {
+            (name, entry): value
             for name, entry, value in con.execute(
                 "SELECT option_name, scope_entry, value FROM lake.options()"
             ).fetchall()
-        )
+        }
     assert told["data_inlining_row_limit", None] == "0"
     assert told["data_inlining_row_limit", "meta.runs"] == "10"
     assert told["parquet_compression", None] == "snappy"
