@@ -53,15 +53,19 @@ item_actions as (
 
 ),
 
--- A number that needs no look at the other days: the microsecond, then the place among the user's
--- events of that microsecond.
+{% set of_day = 'partition by user_id, behavior_date order by occurred_at' %}
+-- The order is a number that needs no look at the other days: the microsecond, then the place among
+-- the user's events of that microsecond. One sort for all.
 final as (
 
     select
         *,
-        {{ to_microseconds('occurred_at') }} * 1000 + row_number() over (
-            partition by user_id, occurred_at order by event_id
-        ) as behavior_order,
+        {{ to_microseconds('occurred_at') }} * 1000
+        + row_number() over ({{ of_day }}, event_id)
+        - rank() over ({{ of_day }}) + 1 as behavior_order,
+        last_value(query_text ignore nulls) over (
+            {{ of_day }}, event_id rows between unbounded preceding and current row
+        ) as credited_query,
     from (select * from searches union all select * from item_actions)
 
 )
