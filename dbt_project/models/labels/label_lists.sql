@@ -10,9 +10,10 @@ with final as (
         session_date,
         variant,
         position,
-        -- The baseline's order: free of interest, the same on every machine.
+        -- The baseline's order: free of interest, the same on every machine. (Of one session no two
+        -- labels are the same text, and no two texts have one md5.)
         cast(row_number() over (
-            partition by session_id, variant order by md5(session_id || query_text), query_text
+            partition by session_id, variant order by md5(session_id || query_text)
         ) as integer) as log_position,
         query_text,
         tier,

@@ -1,32 +1,43 @@
 {{ config(materialized='view', meta={'day': 'session_date'}) }}
 
-with candidates as (
+with sessions as (
+
+{{ numbered_sessions('direct') }}
+
+),
+
+queries as (
+
+{{ numbered_queries() }}
+
+),
+
+candidates as (
 
     select
-        candidates.request_id as session_id,
         sessions.session_date,
-        sessions.is_replayed,
-        candidates.query_text,
+        sessions.session_number,
+        queries.query_number,
         candidates.rank,
         candidates.rank_score,
         candidates.clicked_at,
         candidates.is_displayed and candidates.clicked_at is not null as is_click,
-    from {{ ref('sessions_direct') }} as sessions
+    from sessions
     inner join {{ ref('candidates') }} as candidates
         on
             sessions.session_id = candidates.request_id
             and sessions.session_date = candidates.request_date
+    inner join queries on candidates.query_text = queries.query_text
 
 ),
 
 -- Two spellings of one query in a request: the better placed one stands for both.
-queries as (
+scored as (
 
     select
-        session_id,
         session_date,
-        is_replayed,
-        query_text,
+        session_number,
+        query_number,
         max(rank_score) as rank_score,
         min({{ make_struct({'score': "coalesce(-rank_score, 'infinity')", 'rank': 'rank'}) }}) as best,
         min(
@@ -35,7 +46,7 @@ queries as (
             }) }} end
         ) as first_click,
     from candidates
-    group by session_id, session_date, is_replayed, query_text
+    group by session_date, session_number, query_number
 
 ),
 
@@ -49,7 +60,7 @@ tiers as (
         first_click.rank as second_key,
         first_click.rank_score as tier_score,
         false as is_repeated,
-    from queries
+    from scored
     where first_click is not null
 
     union all
@@ -62,25 +73,29 @@ tiers as (
         best.rank as second_key,
         rank_score as tier_score,
         first_click is not null as is_repeated,
-    from queries
+    from scored
 
 ),
 
 final as (
 
     select
-        session_id,
-        session_date,
-        tier,
-        tier_order,
-        first_key,
-        cast(second_key as bigint) as second_key,
-        query_text,
-        tier_score as rank_score,
-        first_click is not null as is_clicked,
-        is_repeated,
-        is_replayed,
+        sessions.session_id,
+        tiers.session_date,
+        tiers.session_number,
+        tiers.tier,
+        tiers.tier_order,
+        tiers.first_key,
+        cast(tiers.second_key as bigint) as second_key,
+        queries.query_text,
+        tiers.query_number,
+        tiers.tier_score as rank_score,
+        tiers.first_click is not null as is_clicked,
+        tiers.is_repeated,
+        sessions.is_replayed,
     from tiers
+    inner join sessions using (session_date, session_number)
+    inner join queries using (query_number)
 
 )
 
