@@ -36,7 +36,7 @@ label_lists as (
     select
         session_id,
         is_replayed,
-        {{ sorted_list({
+        {{ list_of_rows({
             'position': 'position',
             'log_position': 'log_position',
             'query_text': 'query_text',
@@ -53,14 +53,9 @@ labels as (
     select
         session_id,
         is_replayed,
-        {{ list_field('labels', 'query_text') }} as labels,
-        {{ list_field(
-            list_sorted_by(
-                'labels', {'log_position': 'x.log_position'}, {'query_text': 'x.query_text'}
-            ),
-            'query_text',
-        ) }} as log_labels,
-        {{ list_field('labels', 'tier') }} as label_tiers,
+        {{ list_ordered('labels', 'position', 'query_text') }} as labels,
+        {{ list_ordered('labels', 'log_position', 'query_text') }} as log_labels,
+        {{ list_ordered('labels', 'position', 'tier') }} as label_tiers,
     from label_lists
 
 ),

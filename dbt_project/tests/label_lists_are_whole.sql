@@ -1,5 +1,4 @@
 -- Positions run 1..n without a gap, n is at most the list length, and both orders hold the same.
-{% set longest = [var('direct_list_length'), var('think_list_length')] | max %}
 select
     session_id,
     variant,
@@ -12,6 +11,7 @@ having
         when 'direct' then {{ var('direct_list_length') }} else {{ var('think_list_length') }}
     end
     {% for place in ['position', 'log_position'] %}
-    or {{ count_different(place, longest) }} <> count(*)
+    or {{ count_different(place) }} <> count(*)
+    or min({{ place }}) <> 1
     or max({{ place }}) <> count(*)
     {% endfor %}

@@ -13,18 +13,23 @@
 {% set histories %}
         select
             user_id,
-            {{ sorted_list({
-                'behavior_order': 'behavior_order',
-                'occurred_at': 'occurred_at',
-                'behavior_date': 'behavior_date',
-                'action': 'action',
-                'content_text': 'content_text',
-                'content_key': 'content_key',
-                'leaf_category_id': 'leaf_category_id',
-            }) }} as behaviors,
-        from {{ ref('behaviors') }} as behaviors
-        where {{ 'true' if is_shared else whose }}
-        group by user_id
+            {{ list_ordered('behaviors', 'behavior_order') }} as behaviors,
+        from (
+            select
+                user_id,
+                {{ list_of_rows({
+                    'behavior_order': 'behavior_order',
+                    'occurred_at': 'occurred_at',
+                    'behavior_date': 'behavior_date',
+                    'action': 'action',
+                    'content_text': 'content_text',
+                    'content_key': 'content_key',
+                    'leaf_category_id': 'leaf_category_id',
+                }) }} as behaviors,
+            from {{ ref('behaviors') }} as behaviors
+            where {{ 'true' if is_shared else whose }}
+            group by user_id
+        )
 {% endset %}
 {% for name, query in [
     ('histories', histories),

@@ -20,25 +20,27 @@
     )
 {%- endmacro %}
 
-{# Aggregate: the named expressions of all rows as a list of structs, in ascending order, the first
-   name's values first; nulls last. #}
-{% macro sorted_list(fields) %}
-    {{ return(adapter.dispatch('sorted_list')(fields)) }}
+{# Aggregate: the named expressions of all rows as a list of structs, in no order. #}
+{% macro list_of_rows(fields) %}
+    {{ return(adapter.dispatch('list_of_rows')(fields)) }}
 {% endmacro %}
 
-{% macro duckdb__sorted_list(fields) -%}
-    list_sort(list({{ make_struct(fields) }}))
+{% macro duckdb__list_of_rows(fields) -%}
+    list({{ make_struct(fields) }})
 {%- endmacro %}
 
-{# A list of structs in another order: by the values of `keys`, which the new structs begin with;
-   `others` follow. Expressions see an entry as `x` and its old place, from 1, as `i`. #}
-{% macro list_sorted_by(list, keys, others) %}
-    {{ return(adapter.dispatch('list_sorted_by')(list, keys, others)) }}
+{# Of a list of structs the whole ones, or of each the field `field`, in ascending order of the field
+   `key`, which has neither ties nor nulls. #}
+{% macro list_ordered(list, key, field=none) %}
+    {{ return(adapter.dispatch('list_ordered')(list, key, field)) }}
 {% endmacro %}
 
-{% macro duckdb__list_sorted_by(list, keys, others) -%}
-    {%- set fields = dict(keys, **others) -%}
-    list_sort(list_transform({{ list }}, lambda x, i: {{ make_struct(fields) }}))
+{# Only the key is sorted; to sort structs would compare, and first encode, all that they hold. #}
+{% macro duckdb__list_ordered(list, key, field) -%}
+    list_select(
+        {{ list_field(list, field) if field else list }},
+        list_grade_up({{ list_field(list, key) }})
+    )
 {%- endmacro %}
 
 {# Aggregate: the distinct values that are not null, as a list in order of their code points; an
@@ -60,22 +62,28 @@
     list_transform({{ list }}, lambda x: x.{{ field }})
 {%- endmacro %}
 
-{# Aggregate: how many different whole numbers from 1 to `most` there are. Others and nulls count for
+{# Aggregate: how many different whole numbers there are, most of which are small; nulls count for
    nothing. #}
-{% macro count_different(value, most) %}
-    {{ return(adapter.dispatch('count_different')(value, most)) }}
+{% macro count_different(value) %}
+    {{ return(adapter.dispatch('count_different')(value)) }}
 {% endmacro %}
 
-{# By bits where these suffice, which is next to nothing beside a set of numbers for each group. #}
-{% macro duckdb__count_different(value, most) -%}
-    {%- set is_one = value ~ ' between 1 and ' ~ most -%}
-    {% if most | int <= 62 -%}
+{# Small ones by bits, an eighth of what a set of numbers for each group costs. #}
+{% macro duckdb__count_different(value) -%}
+    {%- set is_small = value ~ ' between 1 and 62' -%}
     coalesce(bit_count(bit_or(
-        case when {{ is_one }} then cast(1 as bigint) << cast({{ value }} - 1 as integer) end
+        case when {{ is_small }} then cast(1 as bigint) << cast({{ value }} - 1 as integer) end
     )), 0)
-    {%- else -%}
-    count(distinct case when {{ is_one }} then {{ value }} end)
-    {%- endif %}
+    + count(distinct {{ value }}) filter (not {{ is_small }})
+{%- endmacro %}
+
+{# Aggregate of few rows: how many different hashes they have. #}
+{% macro count_different_hashes(columns) %}
+    {{ return(adapter.dispatch('count_different_hashes')(columns)) }}
+{% endmacro %}
+
+{% macro duckdb__count_different_hashes(columns) -%}
+    list_unique(list({{ row_hash(columns) }}))
 {%- endmacro %}
 
 {# Aggregate: the n-th largest value, the smallest where there are fewer. #}

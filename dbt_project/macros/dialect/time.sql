@@ -7,6 +7,15 @@
     cast((({{ moment }}) at time zone {{ sql_text(var('shop_timezone')) }}) as date)
 {%- endmacro %}
 
+{# When the quarter of an hour of a moment began. #}
+{% macro quarter_hour(moment) %}
+    {{ return(adapter.dispatch('quarter_hour')(moment)) }}
+{% endmacro %}
+
+{% macro duckdb__quarter_hour(moment) -%}
+    time_bucket(interval 15 minutes, {{ moment }})
+{%- endmacro %}
+
 {# The hour on the shop's clock, 0 to 23. #}
 {% macro shop_hour(moment) %}
     {{ return(adapter.dispatch('shop_hour')(moment)) }}
