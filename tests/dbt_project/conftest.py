@@ -66,8 +66,7 @@ def replayed_shop(tmp_path_factory, make_home, insert_raw, run_dbt):
     raw = {name: raw[name] for name in ("items", "events")}
     home = make_home(tmp_path_factory.mktemp("replayed_shop"))
     insert_raw(home, **raw)
-    # The random shop's build has run the unit tests.
-    run_dbt(home, "build", "--exclude-resource-type", "unit_test", variables=VARIABLES)
+    run_dbt(home, "build", variables=VARIABLES)
     return home, reference.Reference(raw, VARIABLES)
 
 
