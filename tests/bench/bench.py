@@ -78,12 +78,11 @@ class Bench:
     def _profiles(self) -> Path:
         """profiles.yml with limits for DuckDB, which otherwise takes the machine for its own."""
         profiles = yaml.safe_load((PROJECT_ROOT / "profiles.yml").read_text())
-        lake = profiles["aigq"]["outputs"]["lake"]
-        limits = {"memory_limit": self.duckdb_limit, "threads": len(self.cores)}
-        lake["settings"] = limits | lake["settings"]
+        settings = profiles["aigq"]["outputs"]["lake"]["settings"]
+        settings |= {"memory_limit": self.duckdb_limit, "threads": len(self.cores)}
         path = self.folder / "profiles" / "profiles.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(profiles, sort_keys=False))
+        path.write_text(yaml.safe_dump(profiles))
         return path.parent
 
     def ingest(self, name: str, landing: Path) -> None:

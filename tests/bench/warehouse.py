@@ -48,7 +48,7 @@ def main(landing: Path, out: Path, *limits: str) -> None:
     con.execute(f"SET temp_directory = {files.literal(out.absolute() / 'tmp')}")
     for setting, limit in zip(("memory_limit", "threads"), limits, strict=False):
         con.execute(f"SET {setting} = {files.literal(limit)}")
-    # As dbt's profile has them.
+    # As dbt's runs have them.
     con.execute("SET preserve_insertion_order = false")
     con.execute("SET block_allocator_memory = '66%'")
     warehouse.register_functions(con)
