@@ -57,14 +57,15 @@
 
 {% macro changed_user_days(since) %}
 {% if since is none %}
-{# By quarters of an hour, at which the days of every zone begin (since 1972): the calendar is slow for millions of moments. #}
-with quarters as (
+{# By minutes, as the calendar is slow for millions of moments, and days begin with a minute in every
+   zone. #}
+with minutes as (
 
-    select {{ quarter_hour('occurred_at') }} as began_at from {{ source('raw', 'events') }}
+    select {{ minute_of('occurred_at') }} as began_at from {{ source('raw', 'events') }}
     union
-    select {{ quarter_hour('requested_at') }} from {{ source('raw', 'hint_requests') }}
+    select {{ minute_of('requested_at') }} from {{ source('raw', 'hint_requests') }}
     union
-    select {{ quarter_hour('clicked_at') }} from {{ source('raw', 'hint_candidates') }}
+    select {{ minute_of('clicked_at') }} from {{ source('raw', 'hint_candidates') }}
     where clicked_at is not null
 
 ),
@@ -75,7 +76,7 @@ final as (
         cast(null as varchar) as user_id,
         {{ shop_date('began_at') }} as shop_date,
         true as is_logged,
-    from quarters
+    from minutes
 
 )
 {% else %}

@@ -41,7 +41,7 @@ def copied_project(tmp_path):
     """The folder of a copy of the dbt project, to be changed; for ``run_dbt``'s ``project``."""
     project = tmp_path / "project"
     shutil.copytree(PROJECT_ROOT / "dbt_project", project / "dbt_project")
-    for name in ("dbt_project.yml", "profiles.yml"):
+    for name in ("dbt_project.yml", "profiles.yml", "selectors.yml"):
         shutil.copy(PROJECT_ROOT / name, project)
     return project
 

@@ -7,13 +7,13 @@
     cast((({{ moment }}) at time zone {{ sql_text(var('shop_timezone')) }}) as date)
 {%- endmacro %}
 
-{# When the quarter of an hour of a moment began. #}
-{% macro quarter_hour(moment) %}
-    {{ return(adapter.dispatch('quarter_hour')(moment)) }}
+{# When the minute of a moment began. #}
+{% macro minute_of(moment) %}
+    {{ return(adapter.dispatch('minute_of')(moment)) }}
 {% endmacro %}
 
-{% macro duckdb__quarter_hour(moment) -%}
-    time_bucket(interval 15 minutes, {{ moment }})
+{% macro duckdb__minute_of(moment) -%}
+    time_bucket(interval 1 minute, {{ moment }})
 {%- endmacro %}
 
 {# The hour on the shop's clock, 0 to 23. #}

@@ -1,14 +1,3 @@
-{# Statement: memory that a model gives back is kept for the next one. Getting it anew from the system,
-   page by page, took an eighth of a build of a million page views. #}
-{% macro keep_memory() %}
-    {{ return(adapter.dispatch('keep_memory')()) }}
-{% endmacro %}
-
-{# Of the memory limit, whatever set it; the rest is for what DuckDB does not hold in blocks. #}
-{% macro duckdb__keep_memory() -%}
-    set block_allocator_memory = '66%'
-{%- endmacro %}
-
 {# The name of a table that lives as long as the run, and costs next to nothing to read. #}
 {% macro run_table(name) %}
     {{ return(adapter.dispatch('run_table')(name)) }}

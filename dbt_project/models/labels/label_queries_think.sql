@@ -2,13 +2,7 @@
 
 with sessions as (
 
-{{ numbered_sessions('think') }}
-
-),
-
-queries as (
-
-{{ numbered_queries() }}
+    select * from {{ ref('sessions_think') }}
 
 ),
 
@@ -16,9 +10,9 @@ queries as (
 scored as (
 
     select
+        sessions.session_id,
         sessions.session_date,
-        sessions.session_number,
-        queries.query_number,
+        candidates.query_text,
         true as is_scored,
         candidates.rank_score,
         case when candidates.is_displayed then candidates.clicked_at end as clicked_at,
@@ -35,16 +29,15 @@ scored as (
         on
             requests.request_id = candidates.request_id
             and sessions.session_date = candidates.request_date
-    inner join queries on candidates.query_text = queries.query_text
 
 ),
 
 searched as (
 
     select
+        sessions.session_id,
         sessions.session_date,
-        sessions.session_number,
-        queries.query_number,
+        events.query_text,
         false as is_scored,
         null as rank_score,
         null as clicked_at,
@@ -57,17 +50,16 @@ searched as (
             sessions.user_id = events.user_id
             and sessions.session_date = events.event_date
             and events.occurred_at between sessions.session_start_at and sessions.session_end_at
-    inner join queries on events.query_text = queries.query_text
-    where events.action = 'search'
+    where events.action = 'search' and events.query_text is not null
 
 ),
 
 proposed as (
 
     select
+        sessions.session_id,
         sessions.session_date,
-        sessions.session_number,
-        queries.query_number,
+        proposed.query_text,
         false as is_scored,
         null as rank_score,
         null as clicked_at,
@@ -76,16 +68,15 @@ proposed as (
         true as is_proposed,
     from {{ ref('stg_llm_candidates') }} as proposed
     inner join sessions using (session_id)
-    inner join queries using (query_text)
 
 ),
 
-happened as (
+final as (
 
     select
+        session_id,
         session_date,
-        session_number,
-        query_number,
+        query_text,
         bool_or(is_scored) as is_scored,
         max(rank_score) as rank_score,
         count(clicked_at) as clicks,
@@ -97,19 +88,7 @@ happened as (
     from (
         select * from scored union all select * from searched union all select * from proposed
     )
-    group by session_date, session_number, query_number
-
-),
-
-final as (
-
-    select
-        sessions.session_id,
-        happened.*,
-        queries.query_text,
-    from happened
-    inner join sessions using (session_date, session_number)
-    inner join queries using (query_number)
+    group by session_id, session_date, query_text
 
 )
 

@@ -1,43 +1,32 @@
 {{ config(materialized='view', meta={'day': 'session_date'}) }}
 
-with sessions as (
-
-{{ numbered_sessions('direct') }}
-
-),
-
-queries as (
-
-{{ numbered_queries() }}
-
-),
-
-candidates as (
+with candidates as (
 
     select
+        candidates.request_id as session_id,
         sessions.session_date,
-        sessions.session_number,
-        queries.query_number,
+        sessions.is_replayed,
+        candidates.query_text,
         candidates.rank,
         candidates.rank_score,
         candidates.clicked_at,
         candidates.is_displayed and candidates.clicked_at is not null as is_click,
-    from sessions
+    from {{ ref('sessions_direct') }} as sessions
     inner join {{ ref('candidates') }} as candidates
         on
             sessions.session_id = candidates.request_id
             and sessions.session_date = candidates.request_date
-    inner join queries on candidates.query_text = queries.query_text
 
 ),
 
 -- Two spellings of one query in a request: the better placed one stands for both.
-scored as (
+queries as (
 
     select
+        session_id,
         session_date,
-        session_number,
-        query_number,
+        is_replayed,
+        query_text,
         max(rank_score) as rank_score,
         min({{ make_struct({'score': "coalesce(-rank_score, 'infinity')", 'rank': 'rank'}) }}) as best,
         min(
@@ -46,7 +35,7 @@ scored as (
             }) }} end
         ) as first_click,
     from candidates
-    group by session_date, session_number, query_number
+    group by session_id, session_date, is_replayed, query_text
 
 ),
 
@@ -60,7 +49,7 @@ tiers as (
         first_click.rank as second_key,
         first_click.rank_score as tier_score,
         false as is_repeated,
-    from scored
+    from queries
     where first_click is not null
 
     union all
@@ -73,29 +62,25 @@ tiers as (
         best.rank as second_key,
         rank_score as tier_score,
         first_click is not null as is_repeated,
-    from scored
+    from queries
 
 ),
 
 final as (
 
     select
-        sessions.session_id,
-        tiers.session_date,
-        tiers.session_number,
-        tiers.tier,
-        tiers.tier_order,
-        tiers.first_key,
-        cast(tiers.second_key as bigint) as second_key,
-        queries.query_text,
-        tiers.query_number,
-        tiers.tier_score as rank_score,
-        tiers.first_click is not null as is_clicked,
-        tiers.is_repeated,
-        sessions.is_replayed,
+        session_id,
+        session_date,
+        tier,
+        tier_order,
+        first_key,
+        cast(second_key as bigint) as second_key,
+        query_text,
+        tier_score as rank_score,
+        first_click is not null as is_clicked,
+        is_repeated,
+        is_replayed,
     from tiers
-    inner join sessions using (session_date, session_number)
-    inner join queries using (query_number)
 
 )
 

@@ -19,13 +19,11 @@ final as (
     select
         session_id,
         session_date,
-        session_number,
         '{{ tier }}' as tier,
         {{ loop.index }} as tier_order,
         cast({{ first_key }} as double) as first_key,
         cast({{ second_key }} as bigint) as second_key,
         query_text,
-        query_number,
         rank_score,
         clicks > 0 as is_clicked,
         {{ better | join(' or ') or 'false' }} as is_repeated,

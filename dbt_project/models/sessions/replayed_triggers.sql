@@ -3,10 +3,11 @@
     meta={'day': 'request_date'}
 ) }}
 
--- In a shop with hint logs there are none, and nobody's history is looked at.
+-- A shop with hint logs replays nothing, which is asked beforehand: no context is looked for then.
 {% set shop = ref('shop') %}
-{% set is_replayed = not (execute and this is not none and flags.WHICH in ('run', 'build'))
-    or run_query("select is_replayed from " ~ shop).columns[0].values()[0] %}
+{% set is_built = execute and this is not none and flags.WHICH in ('run', 'build') %}
+{% set found = run_query("select is_replayed from " ~ shop).columns[0].values() if is_built %}
+{% set is_replayed = found[0] if found else true %}
 with requests as (
 
     select
