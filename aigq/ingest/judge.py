@@ -47,7 +47,7 @@ def judge(con: duckdb.DuckDBPyConnection, table: Table, rows_in: int) -> Counts:
     in_lake = f"known.{table.key[0]} IS NOT NULL"
     if table.replace:
         outcome = f"""CASE
-            WHEN before.rowid IS NOT NULL
+            WHEN before.row_id IS NOT NULL
                 THEN CASE WHEN {same_as_earlier} THEN 'repeat' ELSE 'replaced' END
             WHEN {in_lake} THEN CASE WHEN {same_as_lake} THEN 'repeat' ELSE 'replaced' END
             ELSE 'new' END"""
@@ -55,17 +55,22 @@ def judge(con: duckdb.DuckDBPyConnection, table: Table, rows_in: int) -> Counts:
     else:
         outcome = f"""CASE
             WHEN {in_lake} THEN CASE WHEN {same_as_lake} THEN 'repeat' ELSE 'quarantined' END
-            WHEN before.rowid IS NOT NULL
+            WHEN before.row_id IS NOT NULL
                 THEN CASE WHEN {same_as_earlier} THEN 'repeat' ELSE 'quarantined' END
             ELSE 'new' END"""
-        is_written = f"NOT ({in_lake}) AND before.rowid IS NULL"
+        is_written = f"NOT ({in_lake}) AND before.row_id IS NULL"
     on_key = " AND ".join(f"known.{k} = r.{k}" for k in table.key)
     con.execute(f"""
         CREATE TABLE stage.outcome_{table.name} AS
         SELECT r.rowid AS row_id, {outcome} AS outcome, {is_written} AS is_written
         FROM stage.rows_{table.name} AS r
         LEFT JOIN stage.earlier_{table.name} AS e ON e.row_id = r.rowid
-        LEFT JOIN stage.rows_{table.name} AS before ON before.rowid = e.earlier
+        -- Of the few rows that another is compared with, not of all: those would not fit into memory.
+        LEFT JOIN (
+            SELECT earlier.row_id, rows.*
+            FROM stage.earlier_{table.name} AS earlier
+            JOIN stage.rows_{table.name} AS rows ON rows.rowid = earlier.earlier
+        ) AS before ON before.row_id = r.rowid
         LEFT JOIN lake.raw.{table.name} AS known ON {on_key}
         WHERE r.reason IS NULL
         UNION ALL
