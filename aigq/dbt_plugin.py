@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from dbt.adapters.duckdb.plugins import BasePlugin
-from duckdb import DuckDBPyConnection
+from duckdb import DuckDBPyConnection, InvalidInputException
 
 from aigq import features, jobs, warehouse
 from aigq.settings import Home
@@ -71,10 +71,15 @@ class Plugin(BasePlugin):
         # What is built here is served by `feast -f`: its configuration of this home.
         features.config_path(home)
         warehouse.register_functions(conn)
-        # Memory that a model gives back is kept for the next: to get it anew from the system, page
-        # by page, took an eighth of a build of a million page views. A quarter of the machine's (a
-        # third of DuckDB's own limit, which nothing has changed yet), taken as it is needed.
-        conn.execute("SET block_allocator_memory = '33%'")
+        # Memory that a model gives back is kept for the next, up to two thirds of the limit, or a
+        # quarter of the machine's where none is set: to get it anew from the system, page by page,
+        # took an eighth of a build of a million page views. DuckDB refuses what the machine has
+        # not; then the build is slower, no more.
+        limit = (self.creds.settings or {}).get("memory_limit")
+        with suppress(InvalidInputException):
+            if limit:
+                conn.execute("SET memory_limit = ?", [limit])
+            conn.execute(f"SET block_allocator_memory = '{66 if limit else 33}%'")
         # What does not fit into memory; by itself DuckDB would take the current folder. Settings of
         # profiles.yml are made again for every model, which DuckDB refuses for this one once
         # something lies there.

@@ -103,6 +103,7 @@ def ingest(run: jobs.Run, tables: list[str], loader: Loader) -> dict[str, judge.
         counts = _stage_and_judge(run.home, tables, loader, database)
 
         def write(con: duckdb.DuckDBPyConnection) -> int:
+            con.execute(f"SET temp_directory = {files.literal(scratch)}")
             con.execute(f"ATTACH {files.literal(database)} AS stage (READ_ONLY)")
             return sum(
                 judge.write(con, TABLES[table], counts[table], run.run_id) for table in tables

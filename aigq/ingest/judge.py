@@ -65,7 +65,7 @@ def judge(con: duckdb.DuckDBPyConnection, table: Table, rows_in: int) -> Counts:
         SELECT r.rowid AS row_id, {outcome} AS outcome, {is_written} AS is_written
         FROM stage.rows_{table.name} AS r
         LEFT JOIN stage.earlier_{table.name} AS e ON e.row_id = r.rowid
-        -- Of the few rows that another is compared with, not of all: those would not fit into memory.
+        -- Of the few rows that others are compared with: all would not fit into memory.
         LEFT JOIN (
             SELECT earlier.row_id, rows.*
             FROM stage.earlier_{table.name} AS earlier

@@ -45,12 +45,12 @@ def main(landing: Path, out: Path, *limits: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     con = duckdb.connect()
     con.execute("SET TimeZone = 'UTC'")
-    # As dbt's runs have them, this one before the limit that it is a part of.
-    con.execute("SET block_allocator_memory = '33%'")
-    con.execute("SET preserve_insertion_order = false")
     con.execute(f"SET temp_directory = {files.literal(out.absolute() / 'tmp')}")
     for setting, limit in zip(("memory_limit", "threads"), limits, strict=False):
         con.execute(f"SET {setting} = {files.literal(limit)}")
+    # As dbt's runs have them.
+    con.execute("SET preserve_insertion_order = false")
+    con.execute("SET block_allocator_memory = '66%'")
     warehouse.register_functions(con)
     con.execute("CREATE SCHEMA landing")
     for table, paths in files.discover(landing).items():

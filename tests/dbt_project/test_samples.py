@@ -238,19 +238,27 @@ _LABELS = "labels.label_lists_v1"
             f"UPDATE lake.{_LABELS} SET log_position = 1 WHERE log_position = 2 AND "
             + _OF_LENGTH.format(f"lake.{_LABELS}", "count(*) > 2"): "label_lists_are_whole",
         },
+        {
+            "INSERT INTO lake.labels.label_candidates_v1"
+            " FROM lake.labels.label_candidates_v1 LIMIT 1": "unique_grain_label_candidates",
+            f"UPDATE lake.{_LABELS} SET query_text = 'twice' WHERE position <= 2 AND "
+            + _OF_LENGTH.format(f"lake.{_LABELS}", "count(*) > 1"): "unique_label",
+            "INSERT INTO lake.staging.stg_hint_candidates SELECT one.* REPLACE (100 AS rank)"
+            " FROM (FROM lake.staging.stg_hint_candidates LIMIT 1) AS one, range(2)"
+            "": "unique_grain_stg_hint_candidates",
+        },
     ],
-    ids=["nulls", "one of two orders"],
+    ids=["nulls", "one of two orders", "doubles"],
 )
-def test_places_and_contexts_that_are_missing_fail_their_tests(
-    random_shop, run_dbt, tmp_path, changes
-):
+def test_rows_that_are_missing_or_double_fail_their_tests(random_shop, run_dbt, tmp_path, changes):
     original, reference = random_shop
     shutil.copytree(original.root / "lake", tmp_path / "lake")
     changed = Home(tmp_path)
     for change in changes:
         ((rows,),) = warehouse.write(changed, lambda lake, sql=change: lake.execute(sql).fetchall())
         assert rows, change
-    checks = ["label_lists", "baseline_lists", "contexts_are_the_newest_past"]
+    checks = ["label_lists", "label_candidates", "stg_hint_candidates", "baseline_lists"]
+    checks += ["contexts_are_the_newest_past"]
     result = run_dbt(changed, "test", "-s", *checks, variables=reference.variables, check=False)
     failed = " ".join(re.findall(r"FAIL \d+ (\w+)", result.stdout))
     for name in changes.values():

@@ -22,6 +22,38 @@ def test_what_a_build_leaves_out_passes(random_shop, run_dbt, tmp_path):
     assert {name for name in ran if not name.startswith("operation.")} == unit_tests | implied
 
 
+# Of the views whose tests are tagged `implied`: the table that is asked the same.
+ASKED_OF = {
+    "behaviors": "behavior_events",
+    "query_clicks": "behavior_events",
+    "label_tiers_direct": "label_candidates.v1",
+    "label_tiers_think": "label_candidates.v1",
+    "baseline_popularity": "baseline_lists",
+    "baseline_popularity_profile": "baseline_lists",
+    "baseline_co_click": "baseline_lists",
+    "baseline_co_click_own": "baseline_lists",
+    "baseline_own_recent": "baseline_lists",
+}
+
+
+def test_what_is_implied_is_asked_of_a_table(random_shop):
+    home, _ = random_shop
+    nodes = json.loads((home.root / "target" / "manifest.json").read_text())["nodes"].values()
+    tests = [
+        node for node in nodes if node["resource_type"] == "test" and node.get("attached_node")
+    ]
+    asked = {
+        (test["attached_node"].removeprefix("model.aigq."), test["test_metadata"]["name"])
+        for test in tests
+        if "implied" not in test["tags"]
+    }
+    implied = [test for test in tests if "implied" in test["tags"]]
+    assert len(implied) >= 10
+    for test in implied:
+        view = test["attached_node"].removeprefix("model.aigq.")
+        assert (ASKED_OF[view], test["test_metadata"]["name"]) in asked, view
+
+
 def test_a_command_takes_the_rest_and_a_selection_all(home, run_dbt):
     def listed(*arguments: str) -> set[str]:
         lines = run_dbt(home, "--quiet", "ls", "--output", "json", *arguments).stdout.splitlines()
