@@ -50,7 +50,7 @@ def main(landing: Path, out: Path, *limits: str) -> None:
         con.execute(f"SET {setting} = {files.literal(limit)}")
     # As dbt's runs have them.
     con.execute("SET preserve_insertion_order = false")
-    con.execute("SET block_allocator_memory = '66%'")
+    con.execute("SET block_allocator_memory = '33%'")
     warehouse.register_functions(con)
     con.execute("CREATE SCHEMA landing")
     for table, paths in files.discover(landing).items():
