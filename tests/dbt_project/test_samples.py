@@ -244,8 +244,8 @@ _LABELS = "labels.label_lists_v1"
             f"UPDATE lake.{_LABELS} SET query_text = 'twice' WHERE position <= 2 AND "
             + _OF_LENGTH.format(f"lake.{_LABELS}", "count(*) > 1"): "unique_label",
             "INSERT INTO lake.staging.stg_hint_candidates SELECT one.* REPLACE (100 AS rank)"
-            " FROM (FROM lake.staging.stg_hint_candidates LIMIT 1) AS one, range(2)"
-            "": "unique_grain_stg_hint_candidates",
+            " FROM (FROM lake.staging.stg_hint_candidates LIMIT 1) AS one,"
+            " range(2)": "unique_grain_stg_hint_candidates",
         },
     ],
     ids=["nulls", "one of two orders", "doubles"],

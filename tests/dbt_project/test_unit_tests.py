@@ -6,18 +6,25 @@ import shutil
 from aigq.settings import Home
 
 
+def _artifact(home: Home, name: str) -> dict:
+    return json.loads((home.root / "target" / f"{name}.json").read_text())
+
+
+def _implied(manifest: dict) -> set[str]:
+    return {name for name, node in manifest["nodes"].items() if "implied" in node["tags"]}
+
+
 def test_what_a_build_leaves_out_passes(random_shop, run_dbt, tmp_path):
     original, reference = random_shop
     shutil.copytree(original.root / "lake", tmp_path / "lake")
     home = Home(tmp_path)
 
     run_dbt(home, "test", "-s", "test_type:unit", "tag:implied", variables=reference.variables)
-    target = home.root / "target"
-    manifest = json.loads((target / "manifest.json").read_text())
-    results = json.loads((target / "run_results.json").read_text())["results"]
+    manifest = _artifact(home, "manifest")
+    results = _artifact(home, "run_results")["results"]
     ran = {result["unique_id"] for result in results}
     unit_tests = set(manifest["unit_tests"])
-    implied = {name for name, node in manifest["nodes"].items() if "implied" in node["tags"]}
+    implied = _implied(manifest)
     assert len(unit_tests) > 50 and len(implied) >= 10
     assert {name for name in ran if not name.startswith("operation.")} == unit_tests | implied
 
@@ -38,7 +45,7 @@ ASKED_OF = {
 
 def test_what_is_implied_is_asked_of_a_table(random_shop):
     home, _ = random_shop
-    nodes = json.loads((home.root / "target" / "manifest.json").read_text())["nodes"].values()
+    nodes = _artifact(home, "manifest")["nodes"].values()
     tests = [
         node for node in nodes if node["resource_type"] == "test" and node.get("attached_node")
     ]
@@ -60,8 +67,8 @@ def test_a_command_takes_the_rest_and_a_selection_all(home, run_dbt):
         return {json.loads(line)["unique_id"] for line in lines if line.startswith("{")}
 
     taken = listed("--output-keys", "unique_id")
-    manifest = json.loads((home.root / "target" / "manifest.json").read_text())
-    implied = {name for name, node in manifest["nodes"].items() if "implied" in node["tags"]}
+    manifest = _artifact(home, "manifest")
+    implied = _implied(manifest)
     kinds = ("model.", "test.", "source.")
     everything = manifest["nodes"].keys() | manifest["sources"].keys()
     assert taken == {name for name in everything - implied if name.startswith(kinds)}
