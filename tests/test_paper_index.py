@@ -18,14 +18,15 @@ EQUATIONS = 19
 
 
 def names_in(path: Path) -> set[str]:
-    """What a file defines: classes and functions, unit tests of a model, or steps of a query."""
+    """What a file defines: classes and functions, unit tests of a model, macros, steps of a query."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         return {node.name for node in ast.parse(text).body if isinstance(node, kinds)}
     if path.suffix == ".yml":
         return {test["name"] for test in yaml.safe_load(text).get("unit_tests", [])}
-    return set(re.findall(r"^(?:with )?(\w+) as \($", text, flags=re.MULTILINE))
+    names = r"^(?:with )?(\w+) as (?:materialized )?\($|^{% macro (\w+)\("
+    return {a or b for a, b in re.findall(names, text, flags=re.MULTILINE)}
 
 
 def missing(reference: str) -> str | None:
@@ -65,6 +66,7 @@ def test_a_name_that_is_not_there_is_found():
     assert "no file nowhere.py" in missing("nowhere.py::f")
     assert "does not define gone" in missing("aigq/text.py::gone")
     assert "does not define clicks_by" in missing(
-        "dbt_project/models/labels/label_tiers_direct.yml::clicks_by"
+        "dbt_project/models/labels/label_candidates.yml::clicks_by"
     )
-    assert missing("dbt_project/models/labels/label_candidates.sql::judged") is None
+    assert missing("dbt_project/models/labels/label_candidates.sql::misaligned") is None
+    assert missing("dbt_project/macros/label_tiers.sql::think_tiers") is None

@@ -1,9 +1,9 @@
 -- No context knows the future, and each holds what the log says: the newest behaviours before the
 -- prediction. Of every context none is on a later day, and each has a text; without any the list is
--- empty, not null. That they are in order, how many there are and which day is the newest is asked of every context too, in a build from scratch of
--- those of the newest day (else it costs as much as to build all of them again; `dbt test` asks it of
--- all); and place by place of the same 2,000 instances of each table every time. For a test user-day
--- "before" is told by the shop day.
+-- empty, not null. That they are in order, how many there are and which day is the newest is asked of
+-- every context too, in a build from scratch of those of the newest day (else it costs as much as to
+-- build all of them again; `dbt test` asks it of all); and place by place of the same 2,000 instances
+-- of each table every time. For a test user-day "before" is told by the shop day.
 {% set counted = in_days('samples.session_date', changed_days()[-1:])
     if execute and flags.WHICH == 'build' and not builds_on() else 'true' %}
 with samples as not materialized (

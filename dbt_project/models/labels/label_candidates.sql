@@ -3,71 +3,136 @@
     meta={'day': 'session_date'}
 ) }}
 
-with direct as (
+{% set is_numbered = not is_partial() %}
+{% set session_key = 'cast(row_number() over () as integer)' if is_numbered else 'session_id' %}
+with direct_sessions as materialized (
 
     select
         *,
-        true as is_direct,
-        false as is_misaligned,
-    from {{ ref('label_tiers_direct') }}
+        {{ session_key }} as session_key,
+    from {{ ref('sessions_direct') }}
     where {{ in_changed_days('session_date') }}
+
+),
+
+think_sessions as materialized (
+
+    select
+        *,
+        {{ session_key }} as session_key,
+    from {{ ref('sessions_think') }}
+    where {{ in_changed_days('session_date') }}
+
+),
+
+{% if is_numbered %}
+-- In the order of the texts: ties are broken as by them.
+queries as materialized (
+
+    select
+        query_text,
+        cast(row_number() over (order by query_text) as integer) as query_key,
+    from (select distinct query_text from {{ ref('stg_query_texts') }})
+
+),
+
+{% endif %}
+direct as (
+
+{{ direct_tiers(is_numbered) }}
+
+),
+
+think_queries as (
+
+{{ think_queries(is_numbered) }}
 
 ),
 
 think as (
 
-    select * from {{ ref('label_tiers_think') }}
-    where {{ in_changed_days('session_date') }}
+{{ think_tiers() }}
 
 ),
 
--- Only Think labels are judged; what no teacher has judged stays. (A join that also asks for the
--- variant would compare every row with every judgement.)
-judged as (
+-- Only Think labels are judged; what no teacher has judged stays.
+misaligned as (
 
     select
-        think.*,
+        think_sessions.session_key,
+        {{ query_key('alignments', is_numbered) }} as query_key,
+    from {{ ref('stg_alignments') }} as alignments
+    inner join think_sessions using (session_id)
+    {{ with_query_key('alignments', is_numbered) }}
+    where not alignments.is_aligned
+
+),
+
+tiers as (
+
+    select
+        *,
+        true as is_direct,
+        false as is_misaligned,
+    from direct
+
+    union all
+
+    select
+        *,
         false as is_direct,
-        coalesce(not alignments.is_aligned, false) as is_misaligned,
+        -- A left join might take the many candidates for the few judgements.
+        (session_key, query_key) in (select (session_key, query_key) from misaligned) as is_misaligned,
     from think
-    left join {{ ref('stg_alignments') }} as alignments
-        on
-            think.session_id = alignments.session_id
-            and think.query_text = alignments.query_text
 
 ),
 
 -- Tier by tier, the best first; one sort for all that is counted, which carries no more than it must.
-{% set in_order = 'partition by session_id, is_direct order by tier_order, first_key, second_key, query_text' %}
+{% set in_order = 'partition by session_key, is_direct order by tier_order, first_key, second_key, query_key' %}
 placed as (
 
     select
         *,
         row_number() over ({{ in_order }}) as place,
-        rank() over (partition by session_id, is_direct order by tier_order) as tier_begins,
+        rank() over (partition by session_key, is_direct order by tier_order) as tier_begins,
         sum(case when is_repeated or is_misaligned then 0 else 1 end) over (
             {{ in_order }} rows between unbounded preceding and current row
         ) as kept_place,
-    from (select * from direct union all select * from judged)
+    from tiers
 
 ),
 
+sessions as (
+
+    select session_key, true as is_direct, session_id, session_date, is_replayed from direct_sessions
+    union all
+    select session_key, false as is_direct, session_id, session_date, false as is_replayed from think_sessions
+
+),
+
+-- Texts come last, so that the sort has none to carry.
 fated as (
 
     select
-        *,
+        placed.*,
+        sessions.session_id,
+        sessions.session_date,
+        sessions.is_replayed,
+        {{ 'queries.query_text' if is_numbered else 'placed.query_key' }} as query_text,
         case
-            when is_repeated then 'duplicate'
-            when is_misaligned then 'misaligned'
+            when placed.is_repeated then 'duplicate'
+            when placed.is_misaligned then 'misaligned'
             when
-                kept_place > case
-                    when is_direct
+                placed.kept_place > case
+                    when placed.is_direct
                         then {{ var('direct_list_length') }}
                     else {{ var('think_list_length') }}
                 end
                 then 'beyond_length'
         end as drop_reason,
     from placed
+    inner join sessions using (session_key, is_direct)
+    {{ 'inner join queries using (query_key)' if is_numbered }}
 
 ),
 
