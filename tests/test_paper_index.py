@@ -18,7 +18,7 @@ EQUATIONS = 19
 
 
 def names_in(path: Path) -> set[str]:
-    """What a file defines: classes and functions, unit tests of a model, macros, steps of a query."""
+    """What a file defines: classes, functions, unit tests of a model, macros, steps of a query."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -6,9 +6,10 @@
 For each size, in turn and as often as asked: the last day's log is ingested into a lake that holds
 the days before, `dbt build` (one more day), `dbt build --full-refresh` (all days), the hand-written
 script (warehouse.sql) and Polars (direct_samples_polars.py). Every command gets two cores and 12 GB
-(`measure.py` ends what takes more). Ratios are taken within a repetition, and the medians reported.
-What is compared is checked to be the same rows. Results: reports/bench.md and reports/bench.json in
-the data home; work files: bench/ beside them, of which the simulated logs are kept.
+(`measure.py` ends what takes more: of a peer that is the result, a build of ours fails). Ratios are
+taken within a repetition, and the medians reported. What is compared is checked to be the same
+rows. Results: reports/bench.md and reports/bench.json in the data home; work files: bench/ beside
+them, of which the simulated logs are kept.
 """
 
 import importlib.util
@@ -16,6 +17,7 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -53,27 +55,41 @@ class Bench:
         # The rest is for what DuckDB does not count: Python, dbt, parquet writers.
         self.duckdb_limit = f"{0.75 * memory_gb:.1f}GB"
         self.taken: dict[str, list[measure.Taken]] = {}
+        self.out_of_memory: set[str] = set()
 
     def run(self, name: str, *command: str | Path) -> measure.Taken:
         """Measure a command and keep what it took under ``name``."""
         click.echo(f"  {name:<28}", nl=False)
-        taken = measure.run(
-            [sys.executable, *command],
-            cwd=PROJECT_ROOT,
-            environment={
-                "PYTHONPATH": str(PROJECT_ROOT),
-                "AIGQ_HOME": str(self.home.root),
-                "POLARS_MAX_THREADS": str(len(self.cores)),
-                "DBT_TARGET_PATH": str(self.home.root / "target"),
-                "DBT_LOG_PATH": str(self.home.root / "logs"),
-                "DBT_PROFILES_DIR": str(self._profiles()),
-            },
-            cores=self.cores,
-            memory_bytes=self.memory_bytes,
-        )
+        try:
+            taken = measure.run(
+                [sys.executable, *command],
+                cwd=PROJECT_ROOT,
+                environment={
+                    "PYTHONPATH": str(PROJECT_ROOT),
+                    "AIGQ_HOME": str(self.home.root),
+                    "POLARS_MAX_THREADS": str(len(self.cores)),
+                    "DBT_TARGET_PATH": str(self.home.root / "target"),
+                    "DBT_LOG_PATH": str(self.home.root / "logs"),
+                    "DBT_PROFILES_DIR": str(self._profiles()),
+                },
+                cores=self.cores,
+                memory_bytes=self.memory_bytes,
+            )
+        except subprocess.CalledProcessError as error:
+            raise UserError(f"{name} failed; it said:\n{error.output}") from error
         click.echo(f"{taken.seconds:9.1f} s {taken.peak_bytes / 1e9:7.2f} GB")
         self.taken.setdefault(name, []).append(taken)
         return taken
+
+    def peer(self, name: str, *command: str | Path) -> bool:
+        """The same for one of ours' peers; whether its memory was enough. What was not enough in
+        one repetition is no result."""
+        try:
+            self.run(name, *command)
+        except measure.OutOfMemory as error:
+            click.echo(f" {error}")
+            self.out_of_memory.add(name)
+        return name not in self.out_of_memory
 
     def _profiles(self) -> Path:
         """profiles.yml with limits for DuckDB, which otherwise takes the machine for its own."""
@@ -113,23 +129,24 @@ class Bench:
         full = self.build("dbt build --full-refresh", "--full-refresh")
         went_to = parts(self.home.root / "target", full.seconds)
         lake = self._rows_in_lake()
-        self.run(
-            "hand-written script",
+        others = {"one more day": day}
+        if self.peer(
+            report.SCRIPT,
             _BENCH / "warehouse.py",
             self.landing,
             self._out("script"),
             self.duckdb_limit,
             str(len(self.cores)),
-        )
-        self.run(
-            "Polars, Direct samples",
+        ):
+            others["the script"] = _rows_in_files(self._out("script"), lake, list(TABLES))
+        if self.peer(
+            report.POLARS,
             _BENCH / "direct_samples_polars.py",
             self.landing,
             self._out("polars"),
-        )
-        script = _rows_in_files(self._out("script"), lake, list(TABLES))
-        polars = _rows_in_files(self._out("polars"), lake, ["samples_direct"])
-        for name, rows in (("one more day", day), ("the script", script), ("Polars", polars)):
+        ):
+            others["Polars"] = _rows_in_files(self._out("polars"), lake, ["samples_direct"])
+        for name, rows in others.items():
             for table, content in rows.items():
                 if lake[table] != content:
                     raise UserError(f"{table}: other rows by {name} than by a full build")
@@ -286,7 +303,11 @@ def measure_size(folder: Path, millions: float, repetitions: int, memory_gb: flo
         "repetitions": repetitions,
         "memory_gb": memory_gb,
         "cores": len(bench.cores),
-        "taken": {name: [asdict(t) for t in all_] for name, all_ in bench.taken.items()},
+        "taken": {
+            name: [asdict(t) for t in all_]
+            for name, all_ in bench.taken.items()
+            if name not in bench.out_of_memory
+        },
         "parts": {part: statistics.median(each[part] for each in went_to) for part in went_to[0]},
     }
 

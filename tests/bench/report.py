@@ -16,6 +16,7 @@ from aigq.jobs import code_version
 
 FULL, SCRIPT = "dbt build --full-refresh", "hand-written script"
 POLARS = "Polars, Direct samples"
+_NO_RESULT = "out of memory"
 _NAMED = (
     "ingest, all days but one",
     "ingest, one more day",
@@ -29,7 +30,8 @@ _NAMED = (
 def write(folder: Path, sizes: list[dict]) -> None:
     """Write ``bench.json`` (every measurement) and ``bench.md`` (medians) into ``folder``.
 
-    ``sizes``: one result of ``bench.measure_size`` each.
+    ``sizes``: one result of ``bench.measure_size`` each; a contestant that is not there was out of
+    memory.
     """
     folder.mkdir(parents=True, exist_ok=True)
     about = _about()
@@ -68,8 +70,10 @@ def _head(what: str, sizes: list[dict], last: str | None = None) -> list[str]:
     return [what, *(f"{s['page_views']:,} page views" for s in sizes), *([last] if last else [])]
 
 
-def _median(size: dict, name: str, field: str) -> float:
-    return statistics.median(taken[field] for taken in size["taken"][name])
+def _median(size: dict, name: str, field: str) -> float | None:
+    """None: it ran out of memory."""
+    taken = size["taken"].get(name)
+    return statistics.median(each[field] for each in taken) if taken else None
 
 
 def _times(sizes: list[dict]) -> list[str]:
@@ -84,7 +88,7 @@ def _times(sizes: list[dict]) -> list[str]:
             for s, whole in zip(sizes, named[FULL], strict=True)
         ]
     views = [s["page_views"] for s in sizes]
-    growth = [f"{exponent(views, values):.2f}" for values in named.values()] if many else None
+    growth = [_growth(views, values) for values in named.values()] if many else None
     head = _head("seconds, median", sizes, "exponent" if many else None)
     lines = [[name, *cells] for name, cells in rows.items()]
     if growth:
@@ -103,14 +107,19 @@ def _ratios(sizes: list[dict]) -> list[str]:
     """Medians of the ratios within a repetition; a part of a build is held against the median."""
 
     def ratio(ours: str, peers: str) -> list[str]:
-        pairs = [zip(s["taken"][ours], s["taken"][peers], strict=True) for s in sizes]
-        return [
-            f"{statistics.median(a['seconds'] / b['seconds'] for a, b in of_size):.2f}"
-            for of_size in pairs
-        ]
+        ratios = []
+        for taken in (size["taken"] for size in sizes):
+            pairs = zip(taken[ours], taken.get(peers, ()), strict=peers in taken)
+            each = [a["seconds"] / b["seconds"] for a, b in pairs]
+            ratios.append(f"{statistics.median(each):.2f}" if each else _NO_RESULT)
+        return ratios
 
     def part_ratio(part: str, peers: str) -> list[str]:
-        return [f"{s['parts'][part] / _median(s, peers, 'seconds'):.2f}" for s in sizes]
+        medians = [_median(s, peers, "seconds") for s in sizes]
+        return [
+            f"{s['parts'][part] / median:.2f}" if median else _NO_RESULT
+            for s, median in zip(sizes, medians, strict=True)
+        ]
 
     rows = [
         ["full build / script", *ratio(FULL, SCRIPT)],
@@ -125,14 +134,23 @@ def _memory(sizes: list[dict]) -> list[str]:
     """Peak memory and processor seconds."""
     rows = []
     for name in _NAMED:
-        peaks = [max(t["peak_bytes"] for t in s["taken"][name]) / 1e9 for s in sizes]
-        cpu = [_median(s, name, "cpu_seconds") for s in sizes]
-        rows.append([name, *(f"{p:.2f} GB, {c:.0f} s" for p, c in zip(peaks, cpu, strict=True))])
+        cells = []
+        for size in sizes:
+            taken = size["taken"].get(name)
+            peak = max(t["peak_bytes"] for t in taken) / 1e9 if taken else None
+            cpu = _median(size, name, "cpu_seconds")
+            cells.append(f"{peak:.2f} GB, {cpu:.0f} s" if taken else _NO_RESULT)
+        rows.append([name, *cells])
     return _table(_head("peak memory, processor time", sizes), rows)
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.1f}"
+def _seconds(value: float | None) -> str:
+    return _NO_RESULT if value is None else f"{value:.1f}"
+
+
+def _growth(views: list[float], seconds: list[float | None]) -> str:
+    known = [(v, s) for v, s in zip(views, seconds, strict=True) if s is not None]
+    return f"{exponent(*map(list, zip(*known, strict=True))):.2f}" if len(known) > 1 else "–"
 
 
 def exponent(sizes: list[float], seconds: list[float]) -> float:

@@ -78,4 +78,14 @@ def test_medians_and_ratios_within_a_repetition(tmp_path):
     assert "| models the Direct samples need / Polars | 1.50 | 1.50 |" in text
     assert "| one more day / full build | 0.27 | 0.27 |" in text
     assert "| dbt build --full-refresh | 10.00 GB, 44 s | 10.00 GB, 44 s |" in text
+
+    # At the larger size the script ran out of memory.
+    taken = {name: all_ for name, all_ in size["taken"].items() if name != report.SCRIPT}
+    larger = size | {"page_views": 2000, "taken": taken}
+    report.write(tmp_path, [size, larger])
+    text = (tmp_path / "bench.md").read_text()
+    assert "| hand-written script | 10.0 | out of memory | – |" in text
+    assert "| full build / script | 2.00 | out of memory |" in text
+    assert "| models the final tables need / script | 1.10 | out of memory |" in text
+    assert "| hand-written script | 5.00 GB, 20 s | out of memory |" in text
     assert json.loads((tmp_path / "bench.json").read_text())["sizes"][0] == size
