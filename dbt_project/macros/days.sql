@@ -150,7 +150,8 @@
 {% endmacro %}
 
 {# dbt incremental strategy `changed`: out with the rows that this run replaces, in with the new.
-   `meta.append`: nothing is replaced; `meta.key`: what has the key of a new row. #}
+   `meta.append`: nothing is replaced; `meta.key`: what has the key of a new row, on the days that
+   this run builds where the model has a day. #}
 {% macro get_incremental_changed_sql(arguments) %}
 {% set target = arguments['target_relation'] %}
 {% set columns = get_quoted_csv(arguments['dest_columns'] | map(attribute='name')) %}
@@ -158,7 +159,10 @@
 {% if not builds_on() %}
 delete from {{ target }};
 {% elif meta.get('key') %}
-delete from {{ target }} where {{ meta.key }} in (select {{ meta.key }} from {{ arguments['temp_relation'] }});
+delete from {{ target }}
+where
+    {{ in_days(meta.day, changed_days()) if meta.get('day') else 'true' }}
+    and {{ meta.key }} in (select {{ meta.key }} from {{ arguments['temp_relation'] }});
 {% elif not meta.get('append') %}
 delete from {{ target }} where {{ replaced_rows(meta, target.identifier ~ '.') }};
 {% endif %}

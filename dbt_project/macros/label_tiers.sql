@@ -1,16 +1,17 @@
 {# The tiers of label_candidates. Of a session and a query they know a `session_key` and a
-   `query_key`: where everything is built from scratch, numbers, for to group and sort 20 million
-   candidates by numbers takes half the time that it takes by texts; otherwise the id and the text,
-   for to number them takes a look at all there ever were. #}
+   `query_key`. From scratch these are numbers: 20 million candidates are sorted by numbers in half
+   the time. In a day's build they are the id and the text, as to number the texts takes a look at
+   all there ever were. #}
+{% macro labels_by_number() %}{{ return(not is_partial()) }}{% endmacro %}
 
 {# The rows' key of a query. #}
 {% macro query_key(rows, is_numbered) %}
 {{ return('queries.query_key' if is_numbered else rows ~ '.query_text') }}
 {% endmacro %}
 
-{# The join that it needs. #}
+{# The join that it needs. A text that is not there keeps its row, and fails the grain. #}
 {% macro with_query_key(rows, is_numbered) %}
-{{ return('inner join queries on ' ~ rows ~ '.query_text = queries.query_text' if is_numbered else '') }}
+{{ return('left join queries on ' ~ rows ~ '.query_text = queries.query_text' if is_numbered else '') }}
 {% endmacro %}
 
 {# The two tiers of `direct_sessions` (AIGQ eq. 3): hints clicked, in the order of the clicks, and all

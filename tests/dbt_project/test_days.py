@@ -143,7 +143,7 @@ def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of, joins_row
             assert found[name] == rows, name
         for home in (by_day, at_once):
             assert_exported(rows_of, home)
-        # To give every query a number is for builds from scratch: a day does not look at them all.
+        # To give every query there is a number is for builds from scratch.
         assert "stg_query_texts" in label_candidates(at_once)
         assert "stg_query_texts" not in label_candidates(by_day)
         held_against_the_rules(rows_of, by_day, arriving, variables)
@@ -373,6 +373,32 @@ def test_a_click_whose_request_came_late_is_not_lost(
     found, expected = tables(rows_of, by_day), tables(rows_of, at_once)
     for name, rows in expected.items():
         assert found[name] == rows, name
+
+
+@pytest.mark.slow
+def test_a_text_that_a_run_of_a_part_did_not_know_is_looked_up_again(
+    home, insert_raw, run_dbt, rows_of
+):
+    def search(number: int, text: str) -> dict:
+        at = datetime(2026, 3, number, 9, tzinfo=UTC)
+        return {
+            "event_id": f"e{number}",
+            "user_id": "ann",
+            "occurred_at": at,
+            "action": "search",
+            "query_text": text,
+        }
+
+    def texts() -> list:
+        return [row["query_text"] for row in rows_of(home, "from staging.stg_events order by all")]
+
+    insert_raw(home, events=[search(1, "Lamp")])
+    run_dbt(home, "run", variables={"train_days": 1})
+    insert_raw(home, events=[search(2, "Tent"), search(3, " ")])
+    run_dbt(home, "run", "-s", "stg_events", variables={"train_days": 1})
+    assert texts() == ["lamp", None, None]
+    run_dbt(home, "run", variables={"train_days": 1})
+    assert texts() == ["lamp", "tent", None]
 
 
 @pytest.mark.slow

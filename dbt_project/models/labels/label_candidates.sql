@@ -3,7 +3,7 @@
     meta={'day': 'session_date'}
 ) }}
 
-{% set is_numbered = not is_partial() %}
+{% set is_numbered = labels_by_number() %}
 {% set session_key = 'cast(row_number() over () as integer)' if is_numbered else 'session_id' %}
 with direct_sessions as materialized (
 
@@ -81,7 +81,7 @@ tiers as (
     select
         *,
         false as is_direct,
-        -- A left join might take the many candidates for the few judgements.
+        -- Not by a left join, of which DuckDB made a hash table of the candidates, not of the judgements.
         (session_key, query_key) in (select (session_key, query_key) from misaligned) as is_misaligned,
     from think
 
@@ -132,7 +132,7 @@ fated as (
         end as drop_reason,
     from placed
     inner join sessions using (session_key, is_direct)
-    {{ 'inner join queries using (query_key)' if is_numbered }}
+    {{ 'left join queries using (query_key)' if is_numbered }}
 
 ),
 

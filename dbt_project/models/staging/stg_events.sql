@@ -1,7 +1,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='changed',
-    meta={'day': 'event_date', 'append': true}
+    meta={'day': 'event_date', 'key': 'event_id'}
 ) }}
 
 with events as (
@@ -36,7 +36,11 @@ final as (
 
 select * from final
 {% if is_partial() %}
+-- What is there stays, but what was made by a run without its text.
 where event_id not in (
-    select event_id from {{ this }} where {{ in_changed_days('event_date') }}
+    select event_id from {{ this }}
+    where
+        {{ in_changed_days('event_date') }}
+        and (typed_text is null or query_text is not null)
 )
 {% endif %}
