@@ -1,7 +1,7 @@
 {# The tiers of label_candidates. Of a session and a query they know a `session_key` and a
-   `query_key`. From scratch these are numbers: 20 million candidates are sorted by numbers in half
-   the time. In a day's build they are the id and the text, as to number the texts takes a look at
-   all there ever were. #}
+   `query_key`. From scratch these are numbers: the candidates of a million page views took 27 s so,
+   and 44 by their texts. In a day's build they are the id and the text, as to number the texts takes
+   a look at all there ever were. #}
 {% macro labels_by_number() %}{{ return(not is_partial()) }}{% endmacro %}
 
 {# The rows' key of a query. #}

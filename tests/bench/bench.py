@@ -87,7 +87,7 @@ class Bench:
         try:
             self.run(name, *command)
         except measure.OutOfMemory as error:
-            click.echo(f" {error}")
+            click.echo(f"\n    {error}")
             self.out_of_memory.add(name)
         return name not in self.out_of_memory
 
