@@ -39,6 +39,8 @@ def command(table: str, start: str, end: str | None, key: str | None, rows: int)
     try:
         old = resolve_snapshot(con, start)
         new = resolve_snapshot(con, end) if end else warehouse.current_snapshot(con)
+        for snapshot in (old, new):
+            _columns(con, table, snapshot)
         columns = [c.strip() for c in key.split(",")] if key else grain(table)
         found = compare(con, table, columns, old, new, rows)
     finally:
@@ -93,13 +95,11 @@ def compare(
     Raises :class:`UserError` where the table does not exist in both states, or ``key`` does not
     name its rows.
     """
-    if not re.fullmatch(r"\w+\.\w+", table):
-        raise UserError(f"expected a table as SCHEMA.NAME, got {table!r}")
+    before, after = (_columns(con, table, snapshot) for snapshot in (old, new))
     states = {
         "o": f"(SELECT *, true AS is_there FROM lake.{table} AT (VERSION => {old}))",
         "n": f"(SELECT *, true AS is_there FROM lake.{table} AT (VERSION => {new}))",
     }
-    before, after = (_columns(con, table, states[state]) for state in states)
     shared = [c for c in after if c in before]
     for column in key:
         if column not in shared:
@@ -183,11 +183,15 @@ def _same_key(key: list[str], left: str, right: str) -> str:
     )
 
 
-def _columns(con: duckdb.DuckDBPyConnection, table: str, source: str) -> list[str]:
+def _columns(con: duckdb.DuckDBPyConnection, table: str, snapshot: int) -> list[str]:
+    if not re.fullmatch(r"\w+\.\w+", table):
+        raise UserError(f"expected a table as SCHEMA.NAME, got {table!r}")
     try:
-        cursor = con.execute(f"SELECT * EXCLUDE is_there FROM {source} LIMIT 0")
+        cursor = con.execute(f"SELECT * FROM lake.{table} AT (VERSION => {snapshot}) LIMIT 0")
         return [column[0] for column in cursor.description]
-    except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException) as error:
+    except duckdb.CatalogException:
+        raise UserError(f"{table}: there is no such table in snapshot {snapshot}") from None
+    except duckdb.BinderException as error:
         raise UserError(f"{table}: {str(error).splitlines()[0]}") from None
 
 
