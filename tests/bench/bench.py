@@ -14,21 +14,18 @@ them, of which the simulated logs are kept.
 
 import importlib.util
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 
 import click
 import duckdb
 import measure
 import report
-import yaml
+from lake import Lake, node_seconds, simulator_version, split
 from warehouse import TABLES
 
 from aigq import warehouse
@@ -40,46 +37,13 @@ _VIEWS_PER_USER = 5.16
 _BENCH = Path(__file__).parent
 
 
-class Bench:
-    """The contestants of one size, and what each took: ``taken[name]`` has one entry a repetition.
-
-    ``folder``: of this size's files; ``landing``: the whole log.
-    """
+class Bench(Lake):
+    """The contestants of one size. ``landing``: the whole log."""
 
     def __init__(self, folder: Path, memory_gb: float):
-        self.folder = folder
+        super().__init__(folder, memory_gb)
         self.landing = folder / "landing"
-        self.home = Home(folder / "home")
-        self.cores = sorted(os.sched_getaffinity(0))[:2]
-        self.memory_bytes = int(memory_gb * 1e9)
-        # The rest is for what DuckDB does not count: Python, dbt, parquet writers.
-        self.duckdb_limit = f"{0.75 * memory_gb:.1f}GB"
-        self.taken: dict[str, list[measure.Taken]] = {}
         self.out_of_memory: set[str] = set()
-
-    def run(self, name: str, *command: str | Path) -> measure.Taken:
-        """Measure a command and keep what it took under ``name``."""
-        click.echo(f"  {name:<28}", nl=False)
-        try:
-            taken = measure.run(
-                [sys.executable, *command],
-                cwd=PROJECT_ROOT,
-                environment={
-                    "PYTHONPATH": str(PROJECT_ROOT),
-                    "AIGQ_HOME": str(self.home.root),
-                    "POLARS_MAX_THREADS": str(len(self.cores)),
-                    "DBT_TARGET_PATH": str(self.home.root / "target"),
-                    "DBT_LOG_PATH": str(self.home.root / "logs"),
-                    "DBT_PROFILES_DIR": str(self._profiles()),
-                },
-                cores=self.cores,
-                memory_bytes=self.memory_bytes,
-            )
-        except subprocess.CalledProcessError as error:
-            raise UserError(f"{name} failed; it said:\n{error.output}") from error
-        click.echo(f"{taken.seconds:9.1f} s {taken.peak_bytes / 1e9:7.2f} GB")
-        self.taken.setdefault(name, []).append(taken)
-        return taken
 
     def peer(self, name: str, *command: str | Path) -> bool:
         """The same for one of ours' peers; whether its memory was enough. What was not enough in
@@ -91,40 +55,12 @@ class Bench:
             self.out_of_memory.add(name)
         return name not in self.out_of_memory
 
-    def _profiles(self) -> Path:
-        """profiles.yml with limits for DuckDB, which otherwise takes the machine for its own."""
-        profiles = yaml.safe_load((PROJECT_ROOT / "profiles.yml").read_text())
-        settings = profiles["aigq"]["outputs"]["lake"]["settings"]
-        settings |= {"memory_limit": self.duckdb_limit, "threads": len(self.cores)}
-        path = self.folder / "profiles" / "profiles.yml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(profiles))
-        return path.parent
-
-    def ingest(self, name: str, landing: Path) -> None:
-        self.run(name, "-m", "aigq.cli", "ingest", landing)
-
-    def build(self, name: str, *arguments: str) -> measure.Taken:
-        return self.run(name, "-m", "dbt.cli.main", "build", *arguments)
-
-    def all_but_the_last_day(self) -> None:
-        """A lake with the log of all days but one, built; kept to begin repetitions from."""
-        shutil.rmtree(self.home.root, ignore_errors=True)
-        self.ingest("ingest, all days but one", self.folder / "first")
-        self.build("dbt build, all days but one")
-        shutil.rmtree(self.folder / "base", ignore_errors=True)
-        shutil.copytree(self.home.root, self.folder / "base")
-
     def repetition(self) -> dict[str, float]:
         """Each contestant once; returns the parts of the full build in seconds.
 
         Raises :class:`UserError` where they do not end in the same rows.
         """
-        shutil.rmtree(self.home.root)
-        # The same path as before, or dbt would parse its project anew.
-        shutil.copytree(self.folder / "base", self.home.root)
-        self.ingest("ingest, one more day", self.folder / "last")
-        self.build("dbt build, one more day")
+        self.one_more_day()
         day = self._rows_in_lake()
         full = self.build("dbt build --full-refresh", "--full-refresh")
         went_to = parts(self.home.root / "target", full.seconds)
@@ -214,14 +150,12 @@ def parts(target: Path, seconds: float) -> dict[str, float]:
     models, tests, and what no node took. ``Direct samples`` are the first ones' part that
     samples_direct needs (its label tables are made for both variants at once)."""
     manifest = json.loads((target / "manifest.json").read_text())
-    results = json.loads((target / "run_results.json").read_text())["results"]
     needed = _upstream(manifest, TABLES)
     direct = _upstream(manifest, ["samples_direct"])
     found = dict.fromkeys(
         ("needed models", "other models", "tests", "dbt itself", "Direct samples"), 0.0
     )
-    for result in results:
-        node, took = result["unique_id"], result["execution_time"]
+    for node, took in node_seconds(target).items():
         if node.startswith(("test.", "unit_test.")):
             found["tests"] += took
         elif node.startswith("model."):
@@ -251,38 +185,13 @@ def _simulated(folder: Path, page_views: float, bench: Bench) -> None:
     users = round(page_views / _VIEWS_PER_USER)
     size = ["--preset", "paper", "--users", str(users)]
     bench.run("simulate", "-m", "aigq.cli", "simulate", *size, "--out", folder / "landing")
-    moments = {"events": "occurred_at", "hint_requests": "requested_at"}
-    with duckdb.connect() as con:
-        con.execute("SET TimeZone = 'UTC'")
-        for table, paths in files.discover(folder / "landing").items():
-            con.execute(
-                f"CREATE VIEW {table} AS FROM read_parquet({[str(path) for path in paths]})"
-            )
-        (last,) = con.execute("SELECT max(occurred_at)::DATE FROM events").fetchone()
-        for part in ("first", "last"):
-            (folder / part).mkdir()
-            wanted = f"({{}})::DATE {'<' if part == 'first' else '>='} DATE '{last}'"
-            rows = {
-                **{t: f"FROM {t} WHERE {wanted.format(at)}" for t, at in moments.items()},
-                "hint_candidates": "FROM hint_candidates SEMI JOIN (FROM hint_requests WHERE "
-                f"{wanted.format('requested_at')}) AS r USING (request_id)",
-            }
-            if part == "first":
-                rows |= {"users": "FROM users", "items": "FROM items"}
-            for table, query in rows.items():
-                path = files.literal(folder / part / f"{table}.parquet")
-                con.execute(f"COPY ({query}) TO {path}")
+    split(bench.landing, folder)
     (folder / "split").touch()
-
-
-def _simulator_version() -> str:
-    sources = sorted((PROJECT_ROOT / "aigq" / "simulator").rglob("*.*"))
-    return sha256(b"".join(p.read_bytes() for p in sources if p.suffix != ".pyc")).hexdigest()[:8]
 
 
 def measure_size(folder: Path, millions: float, repetitions: int, memory_gb: float) -> dict:
     """All contestants at one size: what `report.py` makes tables of."""
-    folder /= f"{millions:g}m-{_simulator_version()}"
+    folder /= f"{millions:g}m-{simulator_version()}"
     bench = Bench(folder, memory_gb)
     click.echo(f"{millions:g} million page views")
     _simulated(folder, millions * 1e6, bench)

@@ -41,11 +41,18 @@ def write(folder: Path, sizes: list[dict]) -> None:
     (folder / "bench.md").write_text("\n".join(text) + "\n")
 
 
+def write_table(path: Path, head: list[str], rows: list[list[str]]) -> None:
+    """One table, and above it what it was measured by and on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"- {key}: {value}" for key, value in _about().items()]
+    path.write_text("\n".join([*lines, "", *_table(head, rows)]) + "\n")
+
+
 def _about() -> dict[str, str]:
     names = ("duckdb", "dbt-core", "dbt-duckdb", "duckdb-extension-ducklake", "polars", "pyarrow")
     memory = psutil.virtual_memory().total / 2**30
     return {
-        "command": "python tests/bench/bench.py " + " ".join(sys.argv[1:]),
+        "command": " ".join(["python", f"tests/bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "machine": f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB",
         "versions": f"Python {platform.python_version()}, "
