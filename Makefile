@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install demo ladder study test test-slow bench lint lock
+.PHONY: help install demo ladder study test test-slow bench bench-history lint lock
 
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -17,6 +17,7 @@ help:
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that take longer than a minute each"
 	@echo "make bench      times of the sample warehouse beside its peers (PAGE_VIEWS=0.1 million; 0.1,0.3,1,3)"
+	@echo "make bench-history  what a day costs after 32, 64 and 128 days of history"
 	@echo "make lint       format and lint checks"
 	@echo "make lock       resolve requirements/cpu.lock anew"
 
@@ -43,6 +44,9 @@ test-slow: install
 PAGE_VIEWS ?= 0.1
 bench: install
 	@python tests/bench/bench.py --page-views $(PAGE_VIEWS)
+
+bench-history: install
+	@python tests/bench/history.py
 
 lint: install
 	@ruff check . && ruff format --check .

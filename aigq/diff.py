@@ -39,13 +39,11 @@ def command(table: str, start: str, end: str | None, key: str | None, rows: int)
     try:
         old = resolve_snapshot(con, start)
         new = resolve_snapshot(con, end) if end else warehouse.current_snapshot(con)
-        for snapshot in (old, new):
-            _columns(con, table, snapshot)
-        columns = [c.strip() for c in key.split(",")] if key else grain(table)
+        columns = [c.strip() for c in key.split(",")] if key else None
         found = compare(con, table, columns, old, new, rows)
     finally:
         con.close()
-    click.echo(f"{table}, snapshot {old} to {new}, by {', '.join(columns)}")
+    click.echo(f"{table}, snapshot {old} to {new}, by {', '.join(found['key'])}")
     for kind in ("added", "removed", "changed"):
         click.echo(f"{kind:<8}{found[kind]:>12,} rows")
     click.echo(f"{'same':<8}{found['same']:>12,} rows")
@@ -86,16 +84,24 @@ def grain(table: str) -> list[str]:
 
 
 def compare(
-    con: duckdb.DuckDBPyConnection, table: str, key: list[str], old: int, new: int, rows: int
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    key: list[str] | None,
+    old: int,
+    new: int,
+    rows: int,
 ) -> dict[str, Any]:
-    """Counts of rows ``added``, ``removed``, ``changed`` and ``same``, of ``changed_columns``,
-    lists of ``new_columns`` and ``lost_columns``, and at most ``rows`` ``examples`` (label, row) of
-    each kind.
+    """``key``: the columns that name a row, those of :func:`grain` where none are given.
+
+    Returns this ``key``, counts of rows ``added``, ``removed``, ``changed`` and ``same``, of
+    ``changed_columns``, lists of ``new_columns`` and ``lost_columns``, and at most ``rows``
+    ``examples`` (label, row) of each kind.
 
     Raises :class:`UserError` where the table does not exist in both states, or ``key`` does not
     name its rows.
     """
     before, after = (_columns(con, table, snapshot) for snapshot in (old, new))
+    key = key or grain(table)
     states = {
         "o": f"(SELECT *, true AS is_there FROM lake.{table} AT (VERSION => {old}))",
         "n": f"(SELECT *, true AS is_there FROM lake.{table} AT (VERSION => {new}))",
@@ -132,6 +138,7 @@ def compare(
         for c in values
     }
     return {
+        "key": key,
         **{kind: counts.get(kind, 0) for kind in ("added", "removed", "changed", "same")},
         "changed_columns": {c: count for c, count in changed.items() if count},
         "new_columns": [c for c in after if c not in before],

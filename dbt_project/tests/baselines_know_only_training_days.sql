@@ -14,8 +14,10 @@ own as (
     select
         instance_id,
         content_text as query_text,
-    from {{ ref('test_contexts') }}
-    where action = 'search'
+    from {{ ref('test_contexts') }} as contexts
+    where
+        action = 'search'
+        and {{ in_tested_contexts('contexts.user_id', 'contexts.session_date') }}
 
 )
 

@@ -30,7 +30,7 @@ from warehouse import TABLES
 
 from aigq import warehouse
 from aigq.ingest import files
-from aigq.settings import PROJECT_ROOT, Home, UserError
+from aigq.settings import Home, UserError
 
 # Simulated page views per user over 32 days, in the preset `paper`.
 _VIEWS_PER_USER = 5.16

@@ -3,10 +3,10 @@
     python tests/bench/history.py                        # 32, 64 and 128 days
     python tests/bench/history.py --days 32,128 --users 40000 --repetitions 3
 
-One log is simulated. For each length of history, that many of its last days are ingested and built;
-then, as often as asked, its very last day is added to this lake and `dbt build` picks it up. The day
-is the same each time, down to the row; what grows is what lies before it: all tables, the test days
-(all days after the first 30), and the contexts, up to their newest 50 behaviours. Results:
+One log is simulated. For each length of history that many days before its last one are ingested and
+built; then, as often as asked, the last day is added to this lake and `dbt build` picks it up. The
+day is the same each time, down to the row; what grows is what lies before it: all tables, the test
+days (all after the first 30), and the contexts, up to their newest 50 behaviours. Results:
 reports/bench_history.md in the data home; work files: bench/ beside it, of which the log is kept.
 """
 
@@ -67,7 +67,9 @@ def _rows(results: list[dict]) -> list[list[str]]:
 
 
 @click.command()
-@click.option("--days", default="32,64,128", show_default=True, help="Days of history, with commas.")
+@click.option(
+    "--days", default="32,64,128", show_default=True, help="Days of history, with commas."
+)
 @click.option("--users", default=20000, show_default=True)
 @click.option("--repetitions", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--home", type=click.Path(file_okay=False, path_type=Path), help="Data home.")
@@ -78,7 +80,9 @@ def main(days: str, users: int, repetitions: int, home: Path | None) -> None:
     except ValueError:
         raise UserError(f"--days: expected whole numbers with commas, got {days!r}") from None
     if len(lengths) < 2 or lengths[0] < 1:
-        raise UserError(f"--days: expected two or more lengths, each of a day at least, got {days!r}")
+        raise UserError(
+            f"--days: expected two or more lengths, each of a day at least, got {days!r}"
+        )
     root = Home(home.absolute()) if home else Home.from_environment()
     log = root.root / "bench" / f"history-{users}-{lengths[-1]}-{simulator_version()}"
     if not (log / "done").exists():

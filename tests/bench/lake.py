@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from datetime import date, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -96,7 +95,7 @@ class Lake:
 
 
 def node_seconds(target: Path) -> dict[str, float]:
-    """Seconds of each node of the last dbt run, by its unique id, from the artifacts in ``target``."""
+    """Seconds of each node of the last dbt run, by unique id, from the artifacts in ``target``."""
     results = json.loads((target / "run_results.json").read_text())["results"]
     return {each["unique_id"]: each["execution_time"] for each in results}
 
@@ -132,5 +131,3 @@ def simulator_version() -> str:
     """Changes where the simulator does, and its logs with it."""
     sources = sorted((PROJECT_ROOT / "aigq" / "simulator").rglob("*.*"))
     return sha256(b"".join(p.read_bytes() for p in sources if p.suffix != ".pyc")).hexdigest()[:8]
-
-

@@ -510,6 +510,14 @@ copy (
         where days.stat_date between dates.stat_date - 7 and dates.stat_date
         group by all
     ),
+    weeks as (
+        select stat_date, column_name, count(*) over week as days
+        from (select distinct stat_date, column_name from days)
+        window week as (
+            partition by column_name order by stat_date
+            range between interval 7 days preceding and interval 1 day preceding
+        )
+    ),
     shares as (
         select
             *,
@@ -537,11 +545,12 @@ copy (
         cast(round(by_chance, 6) as double) as psi_by_chance,
         cast(amount as bigint) as amount,
         case
+            when weeks.days < 3 then 'new'
             when psi - by_chance >= 0.25 then 'fail'
             when psi - by_chance >= 0.1 then 'warn'
             else 'ok'
         end as grade,
-    from indexed
+    from indexed join weeks using (stat_date, column_name)
 ) to 'day_drift.parquet';
 
 drop table bins;

@@ -17,6 +17,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 Row = dict[str, Any]
+# Of a session, best tier first: its name, and the score of each query, best query first.
+Tiers = list[tuple[str, dict[str, float | None]]]
 CONTENT_ACTIONS = ("search", "item_click", "cart", "order")
 # Stands on every action but searches, as the contract allows: nobody ever searched it.
 STRAY_TEXT = "never searched"
@@ -270,32 +272,78 @@ class Reference:
         known = {u["user_id"]: u for u in self.raw.get("users", [])}.get(user_id, {})
         return {name: known.get(name) for name in ("age_band", "gender", "region")}
 
-    def samples(self) -> dict[str, Row]:
-        """samples_direct by session id."""
-        behaviors = self.behaviors()
+    def direct_tiers(self) -> dict[str, Tiers]:
+        """The tiers of each clicked request."""
         candidates = defaultdict(list)
         for c in self.raw["hint_candidates"]:
             candidates[c["request_id"]].append(c)
         found = {}
         for request in self.raw["hint_requests"]:
-            session, at = request["request_id"], request["requested_at"]
-            own = candidates[session]
+            own = candidates[request["request_id"]]
             clicks = [c for c in own if c["displayed"] and c["clicked_at"]]
             if not clicks:
                 continue
-            clicks.sort(key=lambda c: (c["clicked_at"], c["rank"]))
-            scored = sorted(
-                own,
-                key=lambda c: (c["rank_score"] is None, -(c["rank_score"] or 0), c["rank"]),
-            )
-            tiers: dict[str, str] = {}
-            for tier, of_tier in (("click", clicks), ("rank", scored)):
-                for c in of_tier:
-                    tiers.setdefault(normalize(c["query_text"]), tier)
-            past = [b for b in behaviors[request["user_id"]] if b["occurred_at"] < at]
-            found[session] = self.sample(
-                session, request["user_id"], at, past, tiers, self.variables["direct_list_length"]
-            )
+            clicked: dict[str, float | None] = {}
+            for c in sorted(clicks, key=lambda c: (c["clicked_at"], c["rank"])):
+                clicked.setdefault(normalize(c["query_text"]), c["rank_score"])
+            # The best spelling of a query comes first, and has its best score.
+            ranked: dict[str, float | None] = {}
+            for c in sorted(
+                own, key=lambda c: (c["rank_score"] is None, -(c["rank_score"] or 0), c["rank"])
+            ):
+                ranked.setdefault(normalize(c["query_text"]), c["rank_score"])
+            found[request["request_id"]] = [("click", clicked), ("rank", ranked)]
+        return found
+
+    def label_candidates(self) -> dict[tuple[str, str, str, str], tuple]:
+        """Rank inside the tier, score, whether clicked, position and reason to drop it, by session,
+        variant, tier and query."""
+        judged = self.newest_run("think", "alignments", "session_id", "query_text")
+        misaligned = {key for key, rows in judged.items() if not rows[0]["is_aligned"]}
+        sessions = [("direct", s, tiers) for s, tiers in self.direct_tiers().items()]
+        for session, (user, start, end) in self.think_sessions().items():
+            sessions.append(("think", session, self.think_tiers(session, user, start, end)))
+        found = {}
+        for variant, session, tiers in sessions:
+            (_, clicked), *_ = tiers
+            before: set[str] = set()
+            position = 0
+            for tier, queries in tiers:
+                for tier_rank, (query, score) in enumerate(queries.items(), 1):
+                    if query in before:
+                        reason = "duplicate"
+                    elif variant == "think" and (session, query) in misaligned:
+                        reason = "misaligned"
+                    elif position == self.variables[f"{variant}_list_length"]:
+                        reason = "beyond_length"
+                    else:
+                        reason = None
+                        position += 1
+                    found[session, variant, tier, query] = (
+                        *(tier_rank, score, query in clicked),
+                        *(None if reason else position, reason),
+                    )
+                before |= queries.keys()
+        return found
+
+    def labels(self, variant: str) -> dict[str, dict[str, str]]:
+        """The tier of each label by session, best label first."""
+        kept = defaultdict(dict)
+        # As they were found: a session's in the order of their positions.
+        for (session, of, tier, query), (*_, position, _reason) in self.label_candidates().items():
+            if of == variant and position:
+                kept[session][query] = tier
+        return kept
+
+    def samples(self) -> dict[str, Row]:
+        """samples_direct by session id."""
+        behaviors = self.behaviors()
+        requests = {r["request_id"]: r for r in self.raw["hint_requests"]}
+        found = {}
+        for session, tiers in self.labels("direct").items():
+            user, at = requests[session]["user_id"], requests[session]["requested_at"]
+            past = [b for b in behaviors[user] if b["occurred_at"] < at]
+            found[session] = self.sample(session, user, at, past, tiers)
         return found
 
     def ctr_samples(self) -> dict[str, Row]:
@@ -343,10 +391,10 @@ class Reference:
         return found
 
     def sample(
-        self, session: str, user: str, at: datetime, past: list[Row], tiers: dict, length: int
+        self, session: str, user: str, at: datetime, past: list[Row], tiers: dict[str, str]
     ) -> Row:
-        """``tiers``: the tier of each label, best label first, uncut."""
-        labels = list(tiers)[:length]
+        """``tiers``: the tier of each label, best label first."""
+        labels = list(tiers)
         return {
             "session_id": session,
             "user_id": user,
@@ -377,8 +425,8 @@ class Reference:
                 found[f"{user}:{day}"] = (user, min(entries), end)
         return found
 
-    def think_tiers(self, session: str, user: str, start: datetime, end: datetime) -> list[tuple]:
-        """(tier, queries best first) of a session, before duplicates, judgements and cut."""
+    def think_tiers(self, session: str, user: str, start: datetime, end: datetime) -> Tiers:
+        """The tiers of a session."""
         requests = {
             r["request_id"]
             for r in self.raw.get("hint_requests", [])
@@ -409,29 +457,24 @@ class Reference:
         for row in sorted(proposed, key=lambda r: r["teacher_rank"]):
             if query := normalize(row["query_text"]):
                 teacher.setdefault(query, row["teacher_rank"])
-        return [
+        tiers = [
             ("click", often_then_late(clicks)),
             ("rank", sorted(scores, key=lambda q: (-max(scores[q], default=-1.0), q))),
             ("search", often_then_late(searches)),
             ("llm", sorted(teacher, key=lambda q: (teacher[q], q))),
         ]
+        best = {query: max(of_query, default=None) for query, of_query in scores.items()}
+        return [(tier, {query: best.get(query) for query in queries}) for tier, queries in tiers]
 
     def think_samples(self) -> dict[str, Row]:
         """samples_think by session id."""
         behaviors = self.behaviors()
-        judged = self.newest_run("think", "alignments", "session_id", "query_text")
+        sessions = self.think_sessions()
         found = {}
-        for session, (user, start, end) in self.think_sessions().items():
-            tiers: dict[str, str] = {}
-            for tier, queries in self.think_tiers(session, user, start, end):
-                for query in queries:
-                    judgement = judged.get((session, query))
-                    if judgement is None or judgement[0]["is_aligned"]:
-                        tiers.setdefault(query, tier)
-            if tiers:
-                past = [b for b in behaviors[user] if b["occurred_at"] < start]
-                length = self.variables["think_list_length"]
-                found[session] = self.sample(session, user, start, past, tiers, length)
+        for session, tiers in self.labels("think").items():
+            user, start, _ = sessions[session]
+            past = [b for b in behaviors[user] if b["occurred_at"] < start]
+            found[session] = self.sample(session, user, start, past, tiers)
         return found
 
     def query_categories(self) -> dict[str, tuple[str, int]]:

@@ -1,6 +1,7 @@
 """dbt as a job: its row in meta.runs, its variables, what it does when it fails."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from aigq.settings import PROJECT_ROOT
+from aigq import warehouse
+from aigq.settings import PROJECT_ROOT, Home
 from aigq.tables import JOB_TABLES, RAW_TABLES
 
 
@@ -182,6 +184,27 @@ def test_every_model_says_what_a_row_is():
         assert "ne row" in last, f"{path.stem}: {last}"
         tests = json.dumps(model["data_tests"])
         assert "unique_grain" in tests or "one_row" in tests, path.stem
+
+
+def test_a_build_ends_with_the_grades_of_the_newest_day(random_shop, run_dbt, tmp_path):
+    """As a warning, by which nothing fails."""
+    original, reference = random_shop
+    shutil.copytree(original.root / "lake", tmp_path / "lake")
+    changed = Home(tmp_path)
+    newest = "stat_date = (SELECT max(stat_date) FROM lake.monitoring.day_counts)"
+
+    def outcome(*grades: tuple[str, str]) -> str:
+        for grade, condition in grades:
+            change = f"UPDATE lake.monitoring.day_metrics SET grade = '{grade}' WHERE {condition}"
+            warehouse.write(changed, lambda lake, sql=change: lake.execute(sql))
+        arguments = ("test", "-s", "newest_day_is_like_the_week_before")
+        said = run_dbt(changed, *arguments, variables=reference.variables).stdout
+        return re.search(r"(PASS|WARN \d+) newest_day", said)[1]
+
+    drift = "UPDATE lake.monitoring.day_drift SET grade = 'ok'"
+    warehouse.write(changed, lambda lake: lake.execute(drift))
+    assert outcome(("fail", "true"), ("warn", newest)) == "PASS"
+    assert outcome(("fail", f"{newest} AND metric = 'active_users'")) == "WARN 1"
 
 
 def test_what_others_read_has_a_contract():

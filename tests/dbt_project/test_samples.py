@@ -20,6 +20,24 @@ def test_samples_are_those_of_the_reference(random_shop, rows_of):
         assert found[session] == sample
 
 
+def test_label_candidates_are_those_of_the_reference(random_shop, rows_of):
+    """The dropped ones too, each with its reason."""
+    home, reference = random_shop
+    expected = reference.label_candidates()
+    found = {
+        (r["session_id"], r["variant"], r["tier"], r["query_text"]): (
+            *(r["tier_rank"], r["rank_score"], r["is_clicked"], r["position"], r["drop_reason"]),
+        )
+        for r in rows_of(home, "from labels.label_candidates")
+    }
+    reasons = {(variant, row[-1]) for (_, variant, _, _), row in expected.items()}
+    assert reasons == {
+        *(("direct", reason) for reason in (None, "duplicate", "beyond_length")),
+        *(("think", reason) for reason in (None, "duplicate", "beyond_length", "misaligned")),
+    }, "too tame"
+    assert found == expected
+
+
 def test_ctr_samples_are_those_of_the_reference(random_shop, rows_of):
     home, reference = random_shop
     expected = reference.ctr_samples()
@@ -175,6 +193,24 @@ def test_what_evaluation_tells_apart_is_that_of_the_reference(random_shop, rows_
         for r in rows_of(home, "from eval.test_instances")
     }
     assert instances == reference.test_instances()
+
+
+def test_scores_by_blocks_of_users_are_those_of_all_at_once(
+    random_shop, run_dbt, rows_of, copied_project, tmp_path
+):
+    original, reference = random_shop
+    shutil.copytree(original.root / "lake", tmp_path / "lake")
+    model = copied_project / "dbt_project" / "models" / "eval" / "co_click_scores.sql"
+    sql = model.read_text()
+    assert "size=10000" in sql
+    model.write_text(sql.replace("size=10000", "size=3"))
+    changed = Home(tmp_path)
+    options = {"variables": reference.variables, "project": copied_project}
+    run_dbt(changed, "run", "--full-refresh", "-s", "co_click_scores", **options)
+    compiled = "target/compiled/aigq/dbt_project/models/eval/co_click_scores.sql"
+    assert "co_click_scores_gathered" in (changed.root / compiled).read_text(), "one block"
+    rows = "from eval.co_click_scores order by all"
+    assert rows_of(changed, rows) == rows_of(original, rows) != []
 
 
 def test_what_is_broken_fails_its_test(random_shop, run_dbt, tmp_path):

@@ -1,7 +1,8 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', meta={'day': 'session_date'}) }}
 
 select
     instance_id,
+    session_date,
     model,
     model_version,
     list_index,
@@ -13,6 +14,7 @@ union all
 
 select
     instance_id,
+    session_date,
     model,
     model_version,
     list_index,

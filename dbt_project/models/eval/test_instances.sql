@@ -24,13 +24,14 @@ contexts as (
 
     select
         contexts.instance_id,
+        contexts.session_date,
         count(*) as behaviors,
         bool_or(
             contexts.action <> 'search' and training_contents.content_key is null
         ) as has_unseen_item,
     from {{ ref('test_contexts') }} as contexts
     left join training_contents on contexts.content_key = training_contents.content_key
-    group by contexts.instance_id
+    group by contexts.instance_id, contexts.session_date
 
 ),
 
@@ -44,7 +45,10 @@ final as (
         coalesce(contexts.has_unseen_item, false) as has_unseen_item,
         instances.is_replayed,
     from instances
-    left join contexts on instances.instance_id = contexts.instance_id
+    left join contexts
+        on
+            instances.instance_id = contexts.instance_id
+            and instances.session_date = contexts.session_date
 
 )
 

@@ -16,6 +16,7 @@ context_queries as (
 
     select distinct
         instance_id,
+        session_date,
         content_text as query_text,
     from {{ ref('test_contexts') }}
     where action = 'search'
@@ -50,6 +51,7 @@ final as (
     left join context_queries
         on
             wanted.instance_id = context_queries.instance_id
+            and wanted.session_date = context_queries.session_date
             and wanted.query_text = context_queries.query_text
     left join training_queries on wanted.query_text = training_queries.query_text
 

@@ -9,7 +9,11 @@ days as (
     select
         stat_date,
         column_name,
-        sum(amount) as amount,
+        count(*) over (
+            partition by column_name
+            order by stat_date
+            range between interval 7 days preceding and interval 1 day preceding
+        ) as week_days,
     from bins
     group by stat_date, column_name
 
@@ -21,6 +25,7 @@ pairs as (
     select
         days.stat_date,
         days.column_name,
+        days.week_days,
         bins.bin,
         sum(case when bins.stat_date = days.stat_date then bins.amount else 0 end) as day_amount,
         sum(case when bins.stat_date < days.stat_date then bins.amount else 0 end) as week_amount,
@@ -29,7 +34,7 @@ pairs as (
         on
             days.column_name = bins.column_name
             and bins.stat_date between days.stat_date - 7 and days.stat_date
-    group by days.stat_date, days.column_name, bins.bin
+    group by days.stat_date, days.column_name, days.week_days, bins.bin
 
 ),
 
@@ -57,9 +62,10 @@ indexed as (
         -- What two samples of these sizes from one distribution have in the mean (chi-squared).
         (max(bins) - 1) * (1 / max(day_total) + 1 / max(week_total)) as psi_by_chance,
         max(day_total) as day_total,
+        week_days,
     from shares
-    group by stat_date, column_name
-    having max(week_total) > 0
+    where week_days > 0
+    group by stat_date, column_name, week_days
 
 ),
 
@@ -72,6 +78,7 @@ final as (
         cast(round(psi_by_chance, 6) as double) as psi_by_chance,
         cast(day_total as bigint) as amount,
         case
+            when week_days < 3 then 'new'
             when psi - psi_by_chance >= 0.25 then 'fail'
             when psi - psi_by_chance >= 0.1 then 'warn'
             else 'ok'

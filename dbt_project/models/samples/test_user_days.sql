@@ -4,6 +4,7 @@
     meta={'day': 'session_date', 'user': 'user_id', 'fitted_on': 'training_days'}
 ) }}
 
+{% set is_fitted_anew = is_partial() and fit_changed('training_days') %}
 with shop as (
 
     select * from {{ ref('shop') }}
@@ -67,7 +68,7 @@ contexts as (
 
 ),
 
-{% if is_partial() %}
+{% if is_fitted_anew %}
 -- Where only the categories are fitted anew, what the day knew stays.
 kept as (
 
@@ -91,7 +92,7 @@ final as (
             'behaviors': 'contexts.behaviors',
         }.items() %}
         {{ 'case when kept.instance_id is not null then kept.' ~ column ~ ' else ' ~ known ~ ' end'
-            if is_partial() else known }} as {{ column }},
+            if is_fitted_anew else known }} as {{ column }},
         {% endfor %}
         contexts.true_queries,
         contexts.searched_queries,
@@ -100,7 +101,7 @@ final as (
         contexts.is_replayed,
     from contexts
     left join users using (user_id)
-    {% if is_partial() %}
+    {% if is_fitted_anew %}
     left join kept on contexts.instance_id = kept.instance_id
     {% endif %}
 

@@ -2,6 +2,8 @@
 
 select
     instance_id,
+    -- `user_id:YYYY-MM-DD`
+    try_cast(right(instance_id, 10) as date) as session_date,
     model,
     model_version,
     list_index,
