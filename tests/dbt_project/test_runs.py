@@ -186,6 +186,22 @@ def test_every_model_says_what_a_row_is():
         assert "unique_grain" in tests or "one_row" in tests, path.stem
 
 
+def test_every_column_is_described(random_shop, rows_of):
+    """`dbt docs` says of each what it is, also where no contract asks for it."""
+    home, _ = random_shop
+    there = {}
+    for row in rows_of(
+        home,
+        "select table_name, list(column_name) as columns from information_schema.columns"
+        " where table_catalog = 'lake' group by table_schema, table_name",
+    ):
+        there.setdefault(row["table_name"], []).append(set(row["columns"]))
+    for path in (PROJECT_ROOT / "dbt_project" / "models").rglob("*.yml"):
+        for model in yaml.safe_load(path.read_text()).get("models", []):
+            described = {c["name"] for c in model["columns"] if c.get("description")}
+            assert described in there[model["name"]], path.stem
+
+
 def test_a_build_ends_with_the_grades_of_the_newest_day(random_shop, run_dbt, tmp_path):
     """As a warning, by which nothing fails."""
     original, reference = random_shop
