@@ -80,27 +80,10 @@ final as (
 
 )
 {% else %}
-with events as (
-
-    select
-        user_id,
-        item_id,
-        {{ shop_date('occurred_at') }} as shop_date,
-    from {{ source('raw', 'events') }}
-
-),
-
-requests as (
-
-    select
-        request_id,
-        user_id,
-        {{ shop_date('requested_at') }} as shop_date,
-    from {{ source('raw', 'hint_requests') }}
-
-),
-
-new_candidates as (
+{% set events, requests = source('raw', 'events'), source('raw', 'hint_requests') %}
+{% set found = run_query("select count(*) from (select 1 from " ~ requests ~ " limit 1)") %}
+{% set is_replayed = not found.columns[0].values()[0] %}
+with new_candidates as (
 
     select request_id, clicked_at from {{ rows_inserted_since('raw', 'hint_candidates', since) }}
 
@@ -146,43 +129,50 @@ new_{{ table }} as (
 ),
 
 {% endfor %}
-changes as (
+-- Days come last: the calendar is slow.
+moments as (
 
-    select user_id, {{ shop_date('occurred_at') }} as shop_date, true as is_logged
+    select user_id, occurred_at as moment, true as is_logged
     from {{ rows_inserted_since('raw', 'events', since) }}
 
     union all
 
-    select user_id, {{ shop_date('requested_at') }}, true
+    select user_id, requested_at, true
     from {{ rows_inserted_since('raw', 'hint_requests', since) }}
 
     union all
 
-    select requests.user_id, requests.shop_date, true
+    {% for moment in ['requests.requested_at', 'new_candidates.clicked_at'] %}
+    select requests.user_id, {{ moment }}, true
     from new_candidates
-    inner join requests using (request_id)
+    inner join {{ requests }} as requests using (request_id)
+    where {{ moment }} is not null
 
     union all
 
-    select requests.user_id, {{ shop_date('new_candidates.clicked_at') }}, true
-    from new_candidates
-    inner join requests using (request_id)
-    where new_candidates.clicked_at is not null
-
-    union all
-
-    select user_id, shop_date, true from events
+    {% endfor %}
+    select user_id, occurred_at, true from {{ events }}
     where item_id in (select item_id from new_items)
 
     union all
 
-    select user_id, shop_date, false from events
+    select user_id, occurred_at, false from {{ events }}
     where user_id in (select user_id from new_users)
 
     union all
 
-    select user_id, shop_date, false from requests
+    select user_id, requested_at, false from {{ requests }}
     where user_id in (select user_id from new_users)
+
+),
+
+changes as (
+
+    select distinct
+        user_id,
+        {{ shop_date('moment') }} as shop_date,
+        is_logged,
+    from moments
 
     {% for table in taught %}
     union all
@@ -200,24 +190,19 @@ changes as (
     {% endfor %}
 ),
 
-replays as (
-
-    select shop_date from events
-    where
-        not exists (select 1 from requests)
-        and shop_date > (select min(shop_date) from changes where is_logged)
-
-),
-
 final as (
 
     select * from changes
     where shop_date is not null
 
+    {% if is_replayed %}
     union all
 
     -- What is replayed counts all searches before it.
-    select null, shop_date, true from replays
+    select null, {{ shop_date('began_at') }} as shop_date, true
+    from (select distinct {{ minute_of('occurred_at') }} as began_at from {{ events }})
+    where {{ shop_date('began_at') }} > (select min(shop_date) from changes where is_logged)
+    {% endif %}
 
 )
 {% endif %}

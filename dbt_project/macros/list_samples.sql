@@ -1,5 +1,7 @@
 {# The samples of a variant: each session that has labels, with its context and both label orders. #}
 {% macro list_samples(variant) %}
+{% set wanted = in_changed_contexts('sessions.user_id', 'sessions.session_date') %}
+{% set users = 'select user_id from ' ~ ref('sessions_' ~ variant) ~ ' as sessions where ' ~ wanted %}
 with shop as (
 
     select * from {{ ref('shop') }}
@@ -13,7 +15,7 @@ sessions as (
         session_start_at as predicted_at,
         session_date as predicted_date,
     from {{ ref('sessions_' ~ variant) }} as sessions
-    where {{ in_changed_contexts('sessions.user_id', 'sessions.session_date') }}
+    where {{ wanted }}
 
 ),
 
@@ -23,7 +25,7 @@ users as (
 
 ),
 
-{{ user_histories('behaviors.user_id in (select user_id from sessions)') }},
+{{ user_histories(users) }},
 
 placed as (
 

@@ -20,7 +20,7 @@ counts as (
         least(count(behaviors.event_id), {{ var('max_behaviors') }}) as behaviors,
         max(behaviors.behavior_date) as newest_date,
     from samples
-    left join {{ ref('behaviors') }} as behaviors
+    left join {{ ref('behavior_events') }} as behaviors
         on
             samples.user_id = behaviors.user_id
             and behaviors.occurred_at < samples.session_start_at
@@ -56,7 +56,7 @@ earlier as (
             order by behaviors.occurred_at desc, behaviors.event_id desc
         ) as place,
     from chosen
-    inner join {{ ref('behaviors') }} as behaviors
+    inner join {{ ref('behavior_events') }} as behaviors
         on
             chosen.user_id = behaviors.user_id
             and case chosen.sample

@@ -275,10 +275,10 @@ class Reference:
     def direct_tiers(self) -> dict[str, Tiers]:
         """The tiers of each clicked request."""
         candidates = defaultdict(list)
-        for c in self.raw["hint_candidates"]:
+        for c in self.raw.get("hint_candidates", []):
             candidates[c["request_id"]].append(c)
         found = {}
-        for request in self.raw["hint_requests"]:
+        for request in self.raw.get("hint_requests", []):
             own = candidates[request["request_id"]]
             clicks = [c for c in own if c["displayed"] and c["clicked_at"]]
             if not clicks:

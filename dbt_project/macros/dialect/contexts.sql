@@ -1,16 +1,60 @@
 {# CTEs, to stand in a WITH: `histories`, each user's behaviours as a list, oldest first, and
-   `moments`, with the place in it of the last behaviour of each moment. A model that is built from
-   scratch takes those of everybody, which the first of them in a run has made for all; one that is
-   built in part makes those that it needs. `whose`: which these are, of `behaviors.user_id`. #}
-{% macro user_histories(whose) %}
-    {{ return(adapter.dispatch('user_histories')(whose)) }}
+   `moments`, with the place in it of the last behaviour of each moment. `users`: a query with the
+   `user_id` of those that the model needs; others that the run's models asked for are there as well. #}
+{% macro user_histories(users) %}
+    {{ return(adapter.dispatch('user_histories')(users)) }}
 {% endmacro %}
 
-{% macro duckdb__user_histories(whose) %}
+{% macro duckdb__user_histories(users) %}
 {# A unit test brings its own behaviours, and several threads would make the tables at once. #}
 {% set is_shared = execute and this is not none and flags.WHICH in ('run', 'build')
-    and target.threads == 1 and not is_partial() %}
-{% set histories %}
+    and target.threads == 1 %}
+{% if is_shared %}{% do share_histories(users) %}{% endif %}
+    histories as (
+
+{{ 'select * from ' ~ run_table('histories') if is_shared else histories_of(users) }}
+
+    ),
+
+    moments as (
+
+{{ 'select * from ' ~ run_table('moments') if is_shared else moments_of('histories') }}
+
+    )
+{% endmacro %}
+
+{# Adds to the run's tables what is not in them yet: a look at the whole log for most of the models
+   is one for the first. A build from scratch takes everybody. #}
+{% macro share_histories(users) %}
+{% set histories, asked = run_table('histories'), run_table('history_users') %}
+{% do run_query('create table if not exists ' ~ asked ~ ' (user_id varchar)') %}
+{# Null stands for everybody. #}
+{% if run_query('select count(*) from ' ~ asked ~ ' where user_id is null').columns[0].values()[0] %}
+    {{ return(none) }}
+{% endif %}
+{% set wanted = users if is_partial() else 'select user_id from ' ~ ref('behaviors') %}
+{% set missing = run_table('missing_users') %}
+{% do run_query(
+    'create or replace table ' ~ missing ~ ' as select distinct user_id from (' ~ wanted
+    ~ ') where user_id is not null and user_id not in (from ' ~ asked ~ ')') %}
+{% for name, query in [
+    ('histories', histories_of('select user_id from ' ~ missing)),
+    ('moments', moments_of('(from ' ~ histories ~ ' where user_id in (from ' ~ missing ~ '))')),
+] %}
+    {% do run_query('create table if not exists ' ~ run_table(name) ~ ' as ' ~ query ~ ' with no data') %}
+    {% do run_query('insert into ' ~ run_table(name) ~ ' ' ~ query) %}
+{% endfor %}
+{% do run_query('insert into ' ~ asked ~ (' from ' ~ missing if is_partial() else ' values (null)')) %}
+{% endmacro %}
+
+{# What an earlier run of this process left. #}
+{% macro forget_histories() %}
+{% for name in ['histories', 'moments', 'history_users'] %}
+{% do run_query('drop table if exists ' ~ run_table(name)) %}
+{% endfor %}
+{% endmacro %}
+
+{% macro histories_of(users) %}
         select
             user_id,
             {{ list_ordered('behaviors', 'behavior_order') }} as behaviors,
@@ -27,29 +71,14 @@
                     'leaf_category_id': 'leaf_category_id',
                 }) }} as behaviors,
             from {{ ref('behaviors') }} as behaviors
-            where {{ 'true' if is_shared else whose }}
+            where user_id in ({{ users }})
             group by user_id
         )
-{% endset %}
-{% for name, query in [
-    ('histories', histories),
-    ('moments', history_moments(run_table('histories') if is_shared else 'histories')),
-] %}
-{% if is_shared %}
-{% do run_query('create table if not exists ' ~ run_table(name) ~ ' as ' ~ query) %}
-{% set query = 'select * from ' ~ run_table(name) %}
-{% endif %}
-    {{ name }} as (
-
-{{ query }}
-
-    ){{ ',' if not loop.last }}
-{% endfor %}
 {% endmacro %}
 
 {# Of behaviours at one moment the last, which is before a later one or none: histories are in order of
    time. #}
-{% macro history_moments(histories) %}
+{% macro moments_of(histories) %}
         select
             user_id,
             occurred_at,
@@ -68,13 +97,6 @@
             )
         )
         where occurred_at < next_at
-{% endmacro %}
-
-{# What an earlier run of this process left. #}
-{% macro forget_histories() %}
-{% for name in ['histories', 'moments'] %}
-{% do run_query('drop table if exists ' ~ run_table(name)) %}
-{% endfor %}
 {% endmacro %}
 
 {# A context is a slice of its user's history, whose end an ASOF join finds: of the ways tried the
@@ -160,3 +182,14 @@
         ) as occurred_at_us,
     from cut
 {% endmacro %}
+
+{# The queries that were searched in a context, oldest first. #}
+{% macro searches_of(behaviors) %}
+    {{ return(adapter.dispatch('searches_of')(behaviors)) }}
+{% endmacro %}
+
+{% macro duckdb__searches_of(behaviors) -%}
+    list_transform(
+        list_filter({{ behaviors }}, lambda b: b.action = 'search'), lambda b: b.content_text
+    )
+{%- endmacro %}

@@ -35,7 +35,9 @@ contents as (
         cast(sqrt(sum({{ half_life('contexts.days_ago', 7) }})) as decimal(18, 12)) as freshness,
     from {{ ref('test_contexts') }} as contexts
     inner join instances using (instance_id)
-    where {{ in_block(block, 'contexts.user_id') }}
+    where
+        {{ in_changed_contexts('contexts.user_id', 'contexts.session_date', fitted_on='training_days') }}
+        and {{ in_block(block, 'contexts.user_id') }}
     group by instances.instance, contexts.content_key
 
 ),

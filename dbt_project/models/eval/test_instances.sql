@@ -20,35 +20,25 @@ training_contents as (
 
 ),
 
-contexts as (
-
-    select
-        contexts.instance_id,
-        contexts.session_date,
-        count(*) as behaviors,
-        bool_or(
-            contexts.action <> 'search' and training_contents.content_key is null
-        ) as has_unseen_item,
-    from {{ ref('test_contexts') }} as contexts
-    left join training_contents on contexts.content_key = training_contents.content_key
-    group by contexts.instance_id, contexts.session_date
-
-),
-
+-- Grouped last of all: the condition on a day, which tests of a build bring, reaches the contexts then.
 final as (
 
     select
         instances.instance_id,
         instances.user_id,
         instances.session_date,
-        coalesce(contexts.behaviors, 0) as behaviors,
-        coalesce(contexts.has_unseen_item, false) as has_unseen_item,
+        count(contexts.place) as behaviors,
+        coalesce(
+            bool_or(contexts.action <> 'search' and training_contents.content_key is null), false
+        ) as has_unseen_item,
         instances.is_replayed,
     from instances
-    left join contexts
+    left join {{ ref('test_contexts') }} as contexts
         on
             instances.instance_id = contexts.instance_id
             and instances.session_date = contexts.session_date
+    left join training_contents on contexts.content_key = training_contents.content_key
+    group by all
 
 )
 

@@ -12,17 +12,6 @@ training_queries as (
 
 ),
 
-context_queries as (
-
-    select distinct
-        instance_id,
-        session_date,
-        content_text as query_text,
-    from {{ ref('test_contexts') }}
-    where action = 'search'
-
-),
-
 wanted as (
 
     select
@@ -31,6 +20,7 @@ wanted as (
         session_date,
         searched_queries,
         hint_clicked_queries,
+        {{ searches_of('behaviors') }} as earlier_searches,
         unnest(true_queries) as query_text,
     from instances
 
@@ -45,14 +35,9 @@ final as (
         wanted.query_text,
         list_contains(wanted.searched_queries, wanted.query_text) as is_searched,
         list_contains(wanted.hint_clicked_queries, wanted.query_text) as is_hint_click,
-        context_queries.query_text is null as is_novel,
+        not list_contains(wanted.earlier_searches, wanted.query_text) as is_novel,
         coalesce(training_queries.band, 'unseen') as band,
     from wanted
-    left join context_queries
-        on
-            wanted.instance_id = context_queries.instance_id
-            and wanted.session_date = context_queries.session_date
-            and wanted.query_text = context_queries.query_text
     left join training_queries on wanted.query_text = training_queries.query_text
 
 )

@@ -4,7 +4,9 @@
 ) }}
 
 -- Users with something new get all their rows anew; of the others only what left the window goes.
-with {{ user_histories(is_changed_user('behaviors.user_id')) }},
+with {{ user_histories(
+    'select user_id from ' ~ ref('behaviors') ~ ' as behaviors where ' ~ is_changed_user('behaviors.user_id')
+) }},
 
 last_day as (
 
@@ -29,6 +31,7 @@ newest_moments as (
         ) as earlier_at,
     from moments
     cross join feature_window
+    where {{ is_changed_user('moments.user_id') }}
     group by moments.user_id
 
 ),
@@ -45,7 +48,9 @@ stamped as (
         moments.occurred_at as stamped_at,
     from moments
     cross join feature_window
-    where moments.occurred_at >= feature_window.begins_at
+    where
+        moments.occurred_at >= feature_window.begins_at
+        and {{ is_changed_user('moments.user_id') }}
 
     union all
 

@@ -4,6 +4,7 @@
     meta={'day': 'session_date', 'user': 'user_id'}
 ) }}
 
+{% set wanted = in_changed_contexts('requests.user_id', 'requests.request_date') %}
 with shop as (
 
     select * from {{ ref('shop') }}
@@ -47,7 +48,7 @@ requests as (
         is_replayed,
     from {{ ref('requests') }} as requests
     where
-        {{ in_changed_contexts('requests.user_id', 'requests.request_date') }}
+        {{ wanted }}
         and requests.request_id in (select session_id from displayed)
 
 ),
@@ -68,7 +69,7 @@ searched as (
 
 ),
 
-{{ user_histories('behaviors.user_id in (select user_id from requests)') }},
+{{ user_histories('select user_id from ' ~ ref('requests') ~ ' as requests where ' ~ wanted) }},
 
 instances as (
 

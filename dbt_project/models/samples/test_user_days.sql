@@ -5,6 +5,7 @@
 ) }}
 
 {% set is_fitted_anew = is_partial() and fit_changed('training_days') %}
+{% set wanted = in_changed_contexts('queries.user_id', 'queries.session_date', fitted_on='training_days') %}
 with shop as (
 
     select * from {{ ref('shop') }}
@@ -20,7 +21,7 @@ users as (
 true_queries as (
 
     select * from {{ ref('true_queries') }} as queries
-    where {{ in_changed_contexts('queries.user_id', 'queries.session_date', fitted_on='training_days') }}
+    where {{ wanted }}
 
 ),
 
@@ -54,7 +55,7 @@ instances as (
 
 ),
 
-{{ user_histories('behaviors.user_id in (select user_id from instances)') }},
+{{ user_histories('select user_id from ' ~ ref('true_queries') ~ ' as queries where ' ~ wanted) }},
 
 placed as (
 

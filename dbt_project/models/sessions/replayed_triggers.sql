@@ -8,6 +8,7 @@
 {% set is_built = execute and this is not none and flags.WHICH in ('run', 'build') %}
 {% set found = run_query("select is_replayed from " ~ shop).columns[0].values() if is_built %}
 {% set is_replayed = found[0] if found else true %}
+{% set wanted = in_changed_days('request_date') if is_replayed else 'false' %}
 with requests as (
 
     select
@@ -17,11 +18,11 @@ with requests as (
         request_date as predicted_date,
         {{ day_start('request_date') }} as predicted_at,
     from {{ ref('replayed_requests') }}
-    where {{ in_changed_days('request_date') if is_replayed else 'false' }}
+    where {{ wanted }}
 
 ),
 
-{{ user_histories('behaviors.user_id in (select user_id from requests)') }},
+{{ user_histories('select user_id from ' ~ ref('replayed_requests') ~ ' where ' ~ wanted) }},
 
 placed as (
 
