@@ -5,8 +5,9 @@
 
 One log is simulated. For each length of history that many days before its last one are ingested and
 built; then, as often as asked, the last day is added to this lake and `dbt build` picks it up. The
-day is the same each time, down to the row; what grows is what lies before it: all tables, the test
-days (all after the first 30), and the contexts, up to their newest 50 behaviours. Results:
+day is the same each time, down to the row, new users and items among them; what grows is what lies
+before it: all tables, the test days (all after the first 30), and the contexts, up to their newest
+50 behaviours. The days before come in one load and one build, so the lake holds few files. Results:
 reports/bench_history.md in the data home; work files: bench/ beside it, of which the log is kept.
 """
 
@@ -15,6 +16,7 @@ import statistics
 from pathlib import Path
 
 import click
+import measure
 import report
 from lake import Lake, node_seconds, simulator_version, split
 
@@ -27,15 +29,19 @@ def measure_history(folder: Path, landing: Path, days: int, repetitions: int) ->
     """The last day of ``landing``, added to ``days`` days before it."""
     click.echo(f"{days} days of history")
     shutil.rmtree(folder, ignore_errors=True)
-    split(landing, folder, days)
-    lake = Lake(folder, memory_gb=12.0)
-    lake.all_but_the_last_day()
     nodes: dict[str, list[float]] = {}
-    for _ in range(repetitions):
-        lake.one_more_day()
-        for node, seconds in node_seconds(lake.home.root / "target").items():
-            nodes.setdefault(node.split(".")[2], []).append(seconds)
-    shutil.rmtree(folder)
+    try:
+        split(landing, folder, days)
+        lake = Lake(folder, memory_gb=12.0)
+        lake.all_but_the_last_day()
+        for _ in range(repetitions):
+            lake.one_more_day()
+            for node, seconds in node_seconds(lake.home.root / "target").items():
+                nodes.setdefault(node, []).append(seconds)
+    except measure.OutOfMemory as error:
+        raise UserError(f"{days} days of history: {error}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return {
         "days": days,
         "taken": {name: lake.taken[name] for name in _DAY},
@@ -43,9 +49,9 @@ def measure_history(folder: Path, landing: Path, days: int, repetitions: int) ->
     }
 
 
-def _rows(results: list[dict]) -> list[list[str]]:
-    """Of both commands the medians of wall and processor seconds, and of the build's nodes the ten
-    that grow most, each with the exponent of its growth."""
+def rows(results: list[dict]) -> list[list[str]]:
+    """Of both commands the medians of wall and processor seconds, and of the models, tests and
+    hooks the ten that grow most, each with the exponent of its growth."""
     series = {
         f"{name}: {what}": [
             statistics.median(getattr(t, field) for t in each["taken"][name]) for each in results
@@ -53,12 +59,11 @@ def _rows(results: list[dict]) -> list[list[str]]:
         for name in _DAY
         for what, field in (("seconds", "seconds"), ("processor seconds", "cpu_seconds"))
     }
-    nodes = {
-        node: [each["nodes"].get(node, 0.0) for each in results] for node in results[0]["nodes"]
-    }
-    series["models and tests together"] = [sum(each["nodes"].values()) for each in results]
-    by_growth = sorted(nodes.items(), key=lambda item: item[1][0] - item[1][-1])
-    series |= {f"of which {node}": seconds for node, seconds in by_growth[:10]}
+    series["models, tests and hooks"] = [sum(each["nodes"].values()) for each in results]
+    nodes = {n: [each["nodes"].get(n, 0.0) for each in results] for n in results[0]["nodes"]}
+    by_growth = sorted(nodes, key=lambda node: nodes[node][0] - nodes[node][-1])
+    known = [node for node in by_growth if min(nodes[node]) > 0]
+    series |= {f"of which {node.split('.')[2]}": nodes[node] for node in known[:10]}
     days = [each["days"] for each in results]
     return [
         [name, *(f"{value:.2f}" for value in values), f"{report.exponent(days, values):.2f}"]
@@ -76,7 +81,7 @@ def _rows(results: list[dict]) -> list[list[str]]:
 def main(days: str, users: int, repetitions: int, home: Path | None) -> None:
     """Measure what one more day costs after histories of several lengths."""
     try:
-        lengths = sorted(int(length) for length in days.split(","))
+        lengths = sorted({int(length) for length in days.split(",")})
     except ValueError:
         raise UserError(f"--days: expected whole numbers with commas, got {days!r}") from None
     if len(lengths) < 2 or lengths[0] < 1:
@@ -93,15 +98,15 @@ def main(days: str, users: int, repetitions: int, home: Path | None) -> None:
             "--out", log / "landing",
         )  # fmt: skip
         (log / "done").touch()
-    results = [
-        measure_history(log / f"{length}-days", log / "landing", length, repetitions)
-        for length in lengths
-    ]
-    report.write_table(
-        root.reports / "bench_history.md",
-        ["seconds, median", *(f"{length} days before" for length in lengths), "exponent"],
-        _rows(results),
-    )
+    results: list[dict] = []
+    for length in lengths:
+        results.append(
+            measure_history(log / f"{length}-days", log / "landing", length, repetitions)
+        )
+        # After each length: hours of measuring must not hang on the last one.
+        if len(results) > 1:
+            head = ["seconds, median", *(f"{r['days']} days before" for r in results), "exponent"]
+            report.write_table(root.reports / "bench_history.md", head, rows(results))
     click.echo((root.reports / "bench_history.md").read_text())
 
 

@@ -102,7 +102,8 @@ def node_seconds(target: Path) -> dict[str, float]:
 
 def split(landing: Path, folder: Path, history_days: int | None = None) -> None:
     """The log under ``landing`` as two under ``folder``: ``last``, its last day, and ``first``, the
-    ``history_days`` before (all, where none are given) with users and items."""
+    ``history_days`` before (all, where none are given). Users and items that the log shows on the
+    last day alone come with it, all others before."""
     moments = {"events": "occurred_at", "hint_requests": "requested_at"}
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
@@ -112,16 +113,22 @@ def split(landing: Path, folder: Path, history_days: int | None = None) -> None:
             )
         (last,) = con.execute("SELECT max(occurred_at)::DATE FROM events").fetchone()
         begin = last - timedelta(history_days) if history_days else date.min
-        for part, days in (("first", (begin, last)), ("last", (last, last + timedelta(1)))):
+        for part, wanted in (
+            ("first", f"{{0}} >= DATE '{begin}' AND {{0}} < DATE '{last}'"),
+            ("last", f"{{0}} >= DATE '{last}'"),
+        ):
             (folder / part).mkdir(parents=True)
-            wanted = f"{{0}} >= DATE '{days[0]}' AND {{0}} < DATE '{days[1]}'"
             rows = {
                 **{t: f"FROM {t} WHERE {wanted.format(at)}" for t, at in moments.items()},
                 "hint_candidates": "FROM hint_candidates SEMI JOIN (FROM hint_requests WHERE "
                 f"{wanted.format('requested_at')}) AS r USING (request_id)",
             }
-            if part == "first":
-                rows |= {"users": "FROM users", "items": "FROM items"}
+            for table, key in {"users": "user_id", "items": "item_id"}.items():
+                new = (
+                    f"SELECT {key} FROM events WHERE {key} IS NOT NULL GROUP BY {key}"
+                    f" HAVING min(occurred_at) >= DATE '{last}'"
+                )
+                rows[table] = f"FROM {table} WHERE ({key} IN ({new})) = {part == 'last'}"
             for table, query in rows.items():
                 path = files.literal(folder / part / f"{table}.parquet")
                 con.execute(f"COPY ({query}) TO {path}")

@@ -209,18 +209,20 @@ def test_a_build_ends_with_the_grades_of_the_newest_day(random_shop, run_dbt, tm
     changed = Home(tmp_path)
     newest = "stat_date = (SELECT max(stat_date) FROM lake.monitoring.day_counts)"
 
-    def outcome(*grades: tuple[str, str]) -> str:
-        for grade, condition in grades:
-            change = f"UPDATE lake.monitoring.day_metrics SET grade = '{grade}' WHERE {condition}"
+    def outcome(*grades: tuple[str, str, str]) -> str:
+        for table, grade, condition in grades:
+            change = f"UPDATE lake.monitoring.{table} SET grade = '{grade}' WHERE {condition}"
             warehouse.write(changed, lambda lake, sql=change: lake.execute(sql))
         arguments = ("test", "-s", "newest_day_is_like_the_week_before")
         said = run_dbt(changed, *arguments, variables=reference.variables).stdout
         return re.search(r"(PASS|WARN \d+) newest_day", said)[1]
 
-    drift = "UPDATE lake.monitoring.day_drift SET grade = 'ok'"
-    warehouse.write(changed, lambda lake: lake.execute(drift))
-    assert outcome(("fail", "true"), ("warn", newest)) == "PASS"
-    assert outcome(("fail", f"{newest} AND metric = 'active_users'")) == "WARN 1"
+    tables = ("day_metrics", "day_drift")
+    earlier = [(table, "fail", "true") for table in tables]
+    assert outcome(*earlier, *((table, "warn", newest) for table in tables)) == "PASS"
+    assert outcome(("day_metrics", "fail", f"{newest} AND metric = 'active_users'")) == "WARN 1"
+    actions = f"{newest} AND column_name = 'events.action'"
+    assert outcome(("day_drift", "fail", actions)) == "WARN 2"
 
 
 def test_what_others_read_has_a_contract():

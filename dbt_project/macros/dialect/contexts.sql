@@ -12,7 +12,7 @@
 {% if is_shared %}{% do share_histories(users) %}{% endif %}
     histories as (
 
-{{ 'select * from ' ~ run_table('histories') if is_shared else histories_of(users) }}
+{{ 'select * from ' ~ run_table('histories') if is_shared else histories_of('user_id in (' ~ users ~ ')') }}
 
     ),
 
@@ -23,25 +23,29 @@
     )
 {% endmacro %}
 
-{# Adds to the run's tables what is not in them yet: a look at the whole log for most of the models
-   is one for the first. A build from scratch takes everybody. #}
+{# Adds to the run's tables the users that no earlier model of it asked for; a build from scratch
+   everybody. #}
 {% macro share_histories(users) %}
-{% set histories, asked = run_table('histories'), run_table('history_users') %}
+{% set histories, asked, missing = run_table('histories'), run_table('history_users'), run_table('missing_users') %}
 {% do run_query('create table if not exists ' ~ asked ~ ' (user_id varchar)') %}
 {# Null stands for everybody. #}
 {% if run_query('select count(*) from ' ~ asked ~ ' where user_id is null').columns[0].values()[0] %}
     {{ return(none) }}
 {% endif %}
-{% set wanted = users if is_partial() else 'select user_id from ' ~ ref('behaviors') %}
-{% set missing = run_table('missing_users') %}
-{% do run_query(
-    'create or replace table ' ~ missing ~ ' as select distinct user_id from (' ~ wanted
-    ~ ') where user_id is not null and user_id not in (from ' ~ asked ~ ')') %}
+{% set is_new = 'user_id not in (from ' ~ asked ~ ')' %}
+{% if is_partial() %}
+    {% do run_query(
+        'create or replace table ' ~ missing ~ ' as select distinct user_id from (' ~ users
+        ~ ') where user_id is not null and ' ~ is_new) %}
+    {% set is_new = 'user_id in (from ' ~ missing ~ ')' %}
+{% endif %}
 {% for name, query in [
-    ('histories', histories_of('select user_id from ' ~ missing)),
-    ('moments', moments_of('(from ' ~ histories ~ ' where user_id in (from ' ~ missing ~ '))')),
+    ('histories', histories_of(is_new)),
+    ('moments', moments_of('(from ' ~ histories ~ ' where ' ~ is_new ~ ')')),
 ] %}
     {% do run_query('create table if not exists ' ~ run_table(name) ~ ' as ' ~ query ~ ' with no data') %}
+    {# What a model left that failed before it was done. #}
+    {% do run_query('delete from ' ~ run_table(name) ~ ' where ' ~ is_new) %}
     {% do run_query('insert into ' ~ run_table(name) ~ ' ' ~ query) %}
 {% endfor %}
 {% do run_query('insert into ' ~ asked ~ (' from ' ~ missing if is_partial() else ' values (null)')) %}
@@ -49,12 +53,12 @@
 
 {# What an earlier run of this process left. #}
 {% macro forget_histories() %}
-{% for name in ['histories', 'moments', 'history_users'] %}
+{% for name in ['histories', 'moments', 'history_users', 'missing_users'] %}
 {% do run_query('drop table if exists ' ~ run_table(name)) %}
 {% endfor %}
 {% endmacro %}
 
-{% macro histories_of(users) %}
+{% macro histories_of(whose) %}
         select
             user_id,
             {{ list_ordered('behaviors', 'behavior_order') }} as behaviors,
@@ -71,7 +75,7 @@
                     'leaf_category_id': 'leaf_category_id',
                 }) }} as behaviors,
             from {{ ref('behaviors') }} as behaviors
-            where user_id in ({{ users }})
+            where {{ whose }}
             group by user_id
         )
 {% endmacro %}
