@@ -73,6 +73,37 @@ def test_a_view_is_made_again_only_where_its_query_is_another(
     assert run()[1] == ["u1", "u2", "u3"]
 
 
+def test_a_table_gets_its_rows_in_place_until_its_columns_are_others(
+    home, insert_raw, run_dbt, rows_of, copied_project
+):
+    insert_raw(home, users=[{"user_id": "u1", "region": "north"}])
+    model = copied_project / "dbt_project" / "models" / "staging" / "stg_users.sql"
+    query = model.read_text().replace("materialized='view'", "materialized='table'")
+    assert query != model.read_text()
+    model.write_text(query)
+
+    def run() -> tuple[int, list[dict]]:
+        """How many tables it has been so far, and its rows."""
+        run_dbt(home, "run", "-s", "stg_users", project=copied_project)
+        catalog = "from __ducklake_metadata_lake.ducklake_table where table_name like 'stg_users%'"
+        tables = rows_of(home, f"select count(*) as n {catalog}")[0]["n"]
+        return tables, rows_of(
+            home, "select * exclude registered_at from staging.stg_users order by all"
+        )
+
+    first = {"user_id": "u1", "age_band": None, "gender": None, "region": "north"}
+    second = first | {"user_id": "u2", "region": "south"}
+    assert run() == (1, [first])
+    insert_raw(home, users=[{"user_id": "u2", "region": "south"}])
+    assert run() == (1, [first, second])
+    files = rows_of(home, "from ducklake_list_files('lake', 'stg_users', schema => 'staging')")
+    assert [file["delete_file"] for file in files] == [None], "what is gone stays in the way"
+    model.write_text(query.replace("select", "select 1 as visits,", 1))
+    tables, rows = run()
+    assert tables == 2
+    assert rows == [{"visits": 1} | first, {"visits": 1} | second]
+
+
 # Of two models that nothing is made from together, so that no model waits for it.
 BAD_EVENTS = """
 {{ config(severity=var('severity', 'error')) }}
