@@ -110,7 +110,10 @@ generate = LazyGroup(
         "evaluate": ("training.evaluate.job:command", "Measure models on the test user-days."),
         "hints": ("inference.hints:command", "The hints a user would see now."),
         "sql": ("aigq.sql:command", "Run a query over the lake."),
-        "expire": ("aigq.expire:command", "Forget old states of the lake that no run refers to."),
+        "expire": (
+            "aigq.expire:command",
+            "Forget old states that no run refers to; merge small files.",
+        ),
         "diff": ("aigq.diff:command", "What changed in a table between two states of the lake."),
         "runs": ("aigq.runs:command", "List what ran, when, on what, with what result."),
     },

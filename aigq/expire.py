@@ -1,10 +1,13 @@
-"""``aigq expire``: forget states of the lake that nobody can ask for by name.
+"""``aigq expire``: forget states of the lake that nobody can ask for by name; merge small files.
 
     aigq expire --older-than-days 30
 
 Every commit is a snapshot, and a build makes one per table: most of them are steps on the way.
 What a run in ``meta.runs`` read or left is never removed (so neither is what a model was trained
 on), nor is the newest state.
+
+Each load and each build adds a file to most tables, and whoever reads a table opens all of its
+files. Those of the newest state are merged; every state that can be read stays as it was.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -29,7 +32,8 @@ _GRACE = timedelta(days=1)
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, remove nothing.")
 def command(older_than_days: float, dry_run: bool) -> None:
-    """Remove old snapshots that no run refers to, and files nobody reads any more."""
+    """Remove old snapshots that no run refers to and files nobody reads any more; merge small
+    files."""
     home = Home.from_environment()
     before = datetime.now(UTC) - timedelta(days=older_than_days)
     if dry_run:
@@ -42,7 +46,8 @@ def command(older_than_days: float, dry_run: bool) -> None:
 
 
 def expire(run: jobs.Run, before: datetime) -> None:
-    """Remove the expirable snapshots from before ``before``, then the files due for it."""
+    """Remove the expirable snapshots from before ``before``, merge what small files are left, then
+    remove the files due for it."""
 
     def remove(con) -> tuple[int, int]:
         chosen, kept = expirable(con, before)
@@ -51,6 +56,12 @@ def expire(run: jobs.Run, before: datetime) -> None:
         return len(chosen), kept
 
     removed, kept = warehouse.write(run.home, remove)
+
+    def merge(con) -> int:
+        merged = con.execute("CALL ducklake_merge_adjacent_files('lake')").fetchall()
+        return sum(before for _, _, before, _ in merged)
+
+    merged = warehouse.write(run.home, merge)
 
     def clean_up(con) -> int:
         due = datetime.now(UTC) - _GRACE
@@ -61,8 +72,11 @@ def expire(run: jobs.Run, before: datetime) -> None:
         )
 
     files = warehouse.write(run.home, clean_up)
-    run.metrics |= {"snapshots_removed": removed, "snapshots_kept": kept, "files_removed": files}
-    run.summary.append(f"  removed {removed:,} snapshots (kept {kept:,}) and {files:,} files")
+    run.metrics |= {"snapshots_removed": removed, "snapshots_kept": kept}
+    run.metrics |= {"files_merged": merged, "files_removed": files}
+    run.summary.append(
+        f"  removed {removed:,} snapshots (kept {kept:,}) and {files:,} files; merged {merged:,}"
+    )
 
 
 def expirable(con, before: datetime) -> tuple[list[int], int]:

@@ -98,6 +98,55 @@ def test_files_of_killed_transactions_go_after_their_grace(home):
     assert "a" in states(home).values()
 
 
+def test_small_files_are_merged_and_every_state_stays(home):
+    """By the rows of each state, and by what each has more than the one before, which is what a
+    build takes up."""
+    for load in range(6):
+        rows = f"SELECT '{load}-' || i FROM range(50) AS t (i)"
+        warehouse.write(
+            home,
+            lambda lake, rows=rows: lake.execute(f"INSERT INTO lake.raw.users (user_id) {rows}"),
+        )
+
+    def found() -> tuple[int, list[list[tuple]]]:
+        """Files of the table, and its rows and their news by state."""
+        with warehouse.connect(home, read_only=True) as con:
+            files = con.execute("FROM ducklake_list_files('lake', 'users', schema => 'raw')")
+            number = len(files.fetchall())
+            states = con.execute(
+                "SELECT snapshot_id FROM ducklake_snapshots('lake') WHERE snapshot_id > 1"
+                " AND snapshot_id <= ? ORDER BY ALL",
+                [newest],
+            ).fetchall()
+            rows = "SELECT user_id FROM raw.users AT (VERSION => {0}) ORDER BY ALL"
+            news = (
+                "SELECT snapshot_id, change_type, user_id FROM"
+                " ducklake_table_changes('lake', 'raw', 'users', {0}, {1}) ORDER BY ALL"
+            )
+            return number, [
+                con.execute(query.format(state, newest)).fetchall()
+                for (state,) in states
+                for query in (rows, news)
+            ]
+
+    with warehouse.connect(home, read_only=True) as con:
+        newest = warehouse.current_snapshot(con)
+    before, content = found()
+    assert before == 6
+    assert {len(rows) for rows in content} == {50, 100, 150, 200, 250, 300}
+    result = CliRunner().invoke(main, ["expire"])
+    assert "files; merged 6" in result.output, result.output
+    assert found() == (1, content)
+    # A row that replaces a known one leaves a mark in the file of the latter.
+    replace = "UPDATE lake.raw.users SET region = 'north' WHERE user_id = '2-7'"
+    warehouse.write(home, lambda lake: lake.execute(replace))
+    assert CliRunner().invoke(main, ["expire"]).exit_code == 0
+    assert found()[1] == content
+    with warehouse.connect(home, read_only=True) as con:
+        now = "SELECT count(*), count(region), count(DISTINCT user_id) FROM raw.users"
+        assert con.execute(now).fetchone() == (300, 1, 300)
+
+
 def test_young_snapshots_stay(home):
     replace_users(home, "a")
     replace_users(home, "b")
