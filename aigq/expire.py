@@ -6,8 +6,9 @@ Every commit is a snapshot, and a build makes one per table: most of them are st
 What a run in ``meta.runs`` read or left is never removed (so neither is what a model was trained
 on), nor is the newest state.
 
-Each load and each build adds a file to most tables, and whoever reads a table opens all of its
-files. Those of the newest state are merged; every state that can be read stays as it was.
+Each load and each build adds a file to most tables, and who reads all of a table opens them all.
+Small ones are merged, but for those of which rows are gone; every state that can be read stays as
+it was. What was merged goes with a later ``aigq expire``.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -9,7 +9,16 @@
         ~ ('null' if since is none else since) ~ ' as built_snapshot') %}
     {% do forget_histories() %}
     {% do run_query('create schema if not exists ' ~ target.database ~ '.staging') %}
-    {% do run_query('create or replace table ' ~ user_days() ~ ' as ' ~ changed_user_days(since)) %}
+    {% set found = run_table('changed_user_days') %}
+    {% do run_query('create or replace table ' ~ found ~ ' as ' ~ changed_user_days(since)) %}
+    {# In place, as in table.sql, unless an earlier version's has other columns. #}
+    {% if adapter.get_relation(target.database, 'staging', 'changed_user_days')
+        and columns_of(user_days()) == columns_of(found) %}
+        {% do run_query(
+            'begin; delete from ' ~ user_days() ~ '; insert into ' ~ user_days() ~ ' from ' ~ found ~ '; commit') %}
+    {% else %}
+        {% do run_query('create or replace table ' ~ user_days() ~ ' as from ' ~ found) %}
+    {% endif %}
     {% do run_query(
         'create or replace table ' ~ run_table('changed_days')
         ~ ' as select distinct cast(shop_date as varchar) as shop_date from ' ~ user_days()) %}

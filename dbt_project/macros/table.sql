@@ -1,7 +1,8 @@
 {# A table that a run makes anew gets its rows in place of the old ones, in one transaction, as long as
    its columns are the same. dbt's own materialization makes another table each time and renames two:
    each of these changes the lake's schema, which every statement after it then reads again, and what
-   has been a table stays in the catalog as long as a snapshot of it does. #}
+   has been a table stays in the catalog as long as a snapshot of it does. Constraints, grants, indexes
+   and partitions, which no table here has, are not made. #}
 {% materialization table, adapter='duckdb' %}
     {% set table = this.incorporate(type='table') %}
     {% set existing = load_cached_relation(this) %}

@@ -1,6 +1,7 @@
 """The feature tables and the parquet files that Feast reads."""
 
 import random
+import shutil
 from collections import Counter
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from aigq import features, warehouse
 from aigq.cli import main
+from aigq.settings import Home
 from aigq.text import normalize_query
 
 MICROSECOND = timedelta(microseconds=1)
@@ -84,6 +86,28 @@ def test_rows_that_replace_as_many_are_exported(home, insert_raw, run_dbt, rows_
     assert rows_of(home, f"from '{path}' {everyone}") == rows_of(
         home, f"from features.user_behaviors {everyone}"
     )
+
+
+def test_a_merged_file_is_not_exported_as_it_is(random_shop, run_dbt, rows_of, tmp_path):
+    """DuckLake keeps a column of its own in it, which Feast would take for a feature."""
+    original, reference = random_shop
+    shutil.copytree(original.root / "lake", tmp_path / "lake")
+    home = Home(tmp_path)
+    table = "lake.features.user_behaviors"
+    rows = f"FROM {table} AT (VERSION => {{}}) WHERE user_id {{}} 'u3'"
+    with warehouse.connect(home, read_only=True) as con:
+        newest = warehouse.current_snapshot(con)
+    warehouse.write(home, lambda lake: lake.execute(f"DELETE FROM {table}"))
+    for part in ("<", ">="):
+        insert = f"INSERT INTO {table} {rows.format(newest, part)}"
+        warehouse.write(home, lambda lake, sql=insert: lake.execute(sql))
+    merge = "CALL ducklake_merge_adjacent_files('lake')"
+    assert warehouse.write(home, lambda lake: lake.execute(merge).fetchall())
+    run_dbt(home, "run", "-s", "user_behaviors", variables=reference.variables)
+    exported = home.features / "user_behaviors.parquet"
+    columns = duckdb.sql(f"DESCRIBE FROM '{exported}'").fetchall()
+    described = rows_of(home, "DESCRIBE FROM features.user_behaviors")
+    assert [name for name, *_ in columns] == [row["column_name"] for row in described]
 
 
 def known_at(row):

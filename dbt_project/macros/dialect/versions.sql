@@ -72,10 +72,13 @@
     "select data_file, delete_file from ducklake_list_files(" ~ sql_text(relation.database) ~ ", "
     ~ sql_text(relation.identifier) ~ ", schema => " ~ sql_text(relation.schema) ~ ")").rows %}
 {% if files | length != 1 or files[0][1] or '://' in files[0][0] %}{{ return(none) }}{% endif %}
-{# A few rows, and deletions of a few, may lie in the catalog, unless the lake is told otherwise. #}
+{# A few rows, and deletions of a few, may lie in the catalog, unless the lake is told otherwise; and a
+   file that was merged of several has a column besides, by which states are told. #}
 {% set path = sql_text(files[0][0]) %}
 {% set counts = run_query(
     "select count(*), count(*) filter (where filename = " ~ path ~ "),"
-    ~ " (select num_rows from parquet_file_metadata(" ~ path ~ ")) from " ~ relation).rows[0] %}
-{{ return(files[0][0] if counts[0] == counts[1] == counts[2] else none) }}
+    ~ " (select num_rows from parquet_file_metadata(" ~ path ~ ")),"
+    ~ " (select count(*) from parquet_schema(" ~ path ~ ") where name like '_ducklake%') from "
+    ~ relation).rows[0] %}
+{{ return(files[0][0] if counts[0] == counts[1] == counts[2] and not counts[3] else none) }}
 {% endmacro %}
