@@ -38,6 +38,8 @@ ASKED_OF = {
     "baseline_co_click": "baseline_lists",
     "baseline_co_click_own": "baseline_lists",
     "baseline_own_recent": "baseline_lists",
+    "test_instances": "test_user_days",
+    "test_contexts": "test_user_days",
 }
 
 
