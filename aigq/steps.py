@@ -269,8 +269,9 @@ def _start(
     return subprocess.Popen(
         [str(Path(sys.executable).parent / command[0]), *command[1:]],
         cwd=folder,
-        # Feast's libraries warn about one another.
-        env=os.environ | {"PYTHONWARNINGS": "ignore"} | environment,
+        # Feast's libraries warn about one another; and what is printed stands before the error that
+        # follows, which else overtakes it in a log.
+        env=os.environ | {"PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"} | environment,
         stdout=output,
         stderr=output,
     )

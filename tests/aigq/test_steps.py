@@ -71,7 +71,8 @@ def test_no_more_jobs_run_at_once_than_there_are_lanes(home, tmp_path):
     run_jobs(home, "ladder", [Job(str(n), python(alone)) for n in range(3)], lanes=1)
 
 
-def test_a_failing_job_is_named_with_its_last_words_and_starts_no_other(home, capfd):
+def test_a_failing_job_is_named_with_its_last_words_and_starts_no_other(home, capfd, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     bars = "for n in range(99): print(n, end='\\r')"
     failing = python(f"import sys\n{bars}\nprint('so far'); sys.exit('no such thing')")
     jobs = [Job("bad", failing), Job("next", python("1"), after=("bad",)), Job("free", python("1"))]
