@@ -52,6 +52,9 @@ def test_the_readme_names_both_commands_and_no_placeholder():
     assert not re.search(r"@@|TODO|TBD|<[A-Z_]+>", README)
 
 
-def test_every_link_of_the_readme_leads_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_every_link_leads_somewhere(path):
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target

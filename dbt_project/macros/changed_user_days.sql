@@ -11,17 +11,11 @@
     {% do run_query('create schema if not exists ' ~ target.database ~ '.staging') %}
     {% set found = run_table('changed_user_days') %}
     {% do run_query('create or replace table ' ~ found ~ ' as ' ~ changed_user_days(since)) %}
-    {# In place, as in table.sql, unless an earlier version's has other columns. #}
-    {% if adapter.get_relation(target.database, 'staging', 'changed_user_days')
-        and columns_of(user_days()) == columns_of(found) %}
-        {% do run_query(
-            'begin; delete from ' ~ user_days() ~ '; insert into ' ~ user_days() ~ ' from ' ~ found ~ '; commit') %}
-    {% else %}
-        {% do run_query('create or replace table ' ~ user_days() ~ ' as from ' ~ found) %}
-    {% endif %}
+    {% set existing = adapter.get_relation(target.database, 'staging', 'changed_user_days') %}
+    {% do run_query('begin; ' ~ put_in_place(user_days(), existing, found) ~ '; commit') %}
     {% do run_query(
         'create or replace table ' ~ run_table('changed_days')
-        ~ ' as select distinct cast(shop_date as varchar) as shop_date from ' ~ user_days()) %}
+        ~ ' as select distinct cast(shop_date as varchar) as shop_date from ' ~ found) %}
 {% endif %}
 {% endmacro %}
 

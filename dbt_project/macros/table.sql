@@ -16,14 +16,8 @@
         {% do adapter.ensure_transaction() %}
         {{ adapter.drop_relation(existing) }}
     {% endif %}
-    {% set in_place = existing and existing.is_table and columns_of(existing) == columns_of(made) %}
     {% call statement('main') %}
-        {% if in_place %}
-            delete from {{ table }};
-            insert into {{ table }} select * from {{ made }}
-        {% else %}
-            create or replace table {{ table }} as select * from {{ made }}
-        {% endif %}
+        {{ put_in_place(table, existing, made) }}
     {% endcall %}
 
     {{ run_hooks(post_hooks, inside_transaction=True) }}
@@ -33,6 +27,16 @@
 
     {{ return({'relations': [table]}) }}
 {% endmaterialization %}
+
+{# Statements that leave `made`'s rows in `table`, which is now `existing` (none: not there yet). #}
+{% macro put_in_place(table, existing, made) %}
+{% if existing and existing.is_table and columns_of(existing) == columns_of(made) %}
+delete from {{ table }};
+insert into {{ table }} select * from {{ made }}
+{% else %}
+create or replace table {{ table }} as select * from {{ made }}
+{% endif %}
+{% endmacro %}
 
 {# Names and types, in order. #}
 {% macro columns_of(relation) %}

@@ -8,11 +8,12 @@ built; then, as often as asked, the last day is added to this lake and `dbt buil
 day is the same each time, down to the row, new users and items among them; what grows is what lies
 before it: all tables, the test days (all after the first 30), and the contexts, up to their newest
 50 behaviours. The days before come in one load and one build, so the lake holds few files. Results:
-reports/bench_history.md in the data home; work files: bench/ beside it, of which the log is kept.
+reports/bench_history.md and .json in the data home; work files: bench/ beside them (the log is kept).
 """
 
 import shutil
 import statistics
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -44,7 +45,7 @@ def measure_history(folder: Path, landing: Path, days: int, repetitions: int) ->
         shutil.rmtree(folder, ignore_errors=True)
     return {
         "days": days,
-        "taken": {name: lake.taken[name] for name in _DAY},
+        "taken": {name: [asdict(t) for t in lake.taken[name]] for name in _DAY},
         "nodes": {node: statistics.median(each) for node, each in nodes.items()},
     }
 
@@ -54,7 +55,7 @@ def rows(results: list[dict]) -> list[list[str]]:
     hooks the ten that grow most, each with the exponent of its growth."""
     series = {
         f"{name}: {what}": [
-            statistics.median(getattr(t, field) for t in each["taken"][name]) for each in results
+            statistics.median(t[field] for t in each["taken"][name]) for each in results
         ]
         for name in _DAY
         for what, field in (("seconds", "seconds"), ("processor seconds", "cpu_seconds"))
@@ -106,7 +107,8 @@ def main(days: str, users: int, repetitions: int, home: Path | None) -> None:
         # After each length: hours of measuring must not hang on the last one.
         if len(results) > 1:
             head = ["seconds, median", *(f"{r['days']} days before" for r in results), "exponent"]
-            report.write_table(root.reports / "bench_history.md", head, rows(results))
+            lines = report.table(head, rows(results))
+            report.save(root.reports, "bench_history", {"histories": results}, lines)
     click.echo((root.reports / "bench_history.md").read_text())
 
 

@@ -33,19 +33,18 @@ def write(folder: Path, sizes: list[dict]) -> None:
     ``sizes``: one result of ``bench.measure_size`` each; a contestant that is not there was out of
     memory.
     """
+    lines = [*_times(sizes), "", *_ratios(sizes), "", *_memory(sizes)]
+    save(folder, "bench", {"sizes": sizes}, lines)
+
+
+def save(folder: Path, name: str, measured: dict, lines: list[str]) -> None:
+    """``name``.json with all that was ``measured``, ``name``.md with ``lines`` of Markdown; in both
+    first, what it was measured by and on."""
     folder.mkdir(parents=True, exist_ok=True)
     about = _about()
-    (folder / "bench.json").write_text(json.dumps(about | {"sizes": sizes}, indent=1))
-    lines = [f"- {key}: {value}" for key, value in about.items()]
-    text = [*lines, "", *_times(sizes), "", *_ratios(sizes), "", *_memory(sizes)]
-    (folder / "bench.md").write_text("\n".join(text) + "\n")
-
-
-def write_table(path: Path, head: list[str], rows: list[list[str]]) -> None:
-    """One table, and above it what it was measured by and on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"- {key}: {value}" for key, value in _about().items()]
-    path.write_text("\n".join([*lines, "", *_table(head, rows)]) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(about | measured, indent=1))
+    head = [f"- {key}: {value}" for key, value in about.items()]
+    (folder / f"{name}.md").write_text("\n".join([*head, "", *lines]) + "\n")
 
 
 def _about() -> dict[str, str]:
@@ -68,7 +67,8 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of Markdown; all columns but the first are numbers."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
 
@@ -106,7 +106,7 @@ def _times(sizes: list[dict]) -> list[str]:
         f"{cores} cores, {memory:g} GB; repetitions: {repeated}; exponent: of time over page views,"
         " least squares on logarithms.",
         "",
-        *_table(head, lines),
+        *table(head, lines),
     ]
 
 
@@ -134,7 +134,7 @@ def _ratios(sizes: list[dict]) -> list[str]:
         ["models the Direct samples need / Polars", *part_ratio("Direct samples", POLARS)],
         ["one more day / full build", *ratio("dbt build, one more day", FULL)],
     ]
-    return _table(_head("ratio of wall times", sizes), rows)
+    return table(_head("ratio of wall times", sizes), rows)
 
 
 def _memory(sizes: list[dict]) -> list[str]:
@@ -148,7 +148,7 @@ def _memory(sizes: list[dict]) -> list[str]:
             cpu = _median(size, name, "cpu_seconds")
             cells.append(f"{peak:.2f} GB, {cpu:.0f} s" if taken else _NO_RESULT)
         rows.append([name, *cells])
-    return _table(_head("peak memory, processor time", sizes), rows)
+    return table(_head("peak memory, processor time", sizes), rows)
 
 
 def _seconds(value: float | None) -> str:

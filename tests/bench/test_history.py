@@ -10,8 +10,10 @@ def test_medians_and_what_grows_most():
         {
             "days": days,
             "taken": {
-                "ingest, one more day": [Taken(1.0, 2.0, 0)],
-                "dbt build, one more day": [Taken(s, 2 * s, 0) for s in (build, build, 100.0)],
+                "ingest, one more day": [vars(Taken(1.0, 2.0, 0))],
+                "dbt build, one more day": [
+                    vars(Taken(s, 2 * s, 0)) for s in (build, build, 100.0)
+                ],
             },
             "nodes": {
                 "model.aigq.same": 3.0,

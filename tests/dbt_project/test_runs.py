@@ -228,9 +228,11 @@ def test_every_column_is_described(random_shop, rows_of):
     ):
         there.setdefault(row["table_name"], []).append(set(row["columns"]))
     for path in (PROJECT_ROOT / "dbt_project" / "models").rglob("*.yml"):
-        for model in yaml.safe_load(path.read_text()).get("models", []):
-            described = {c["name"] for c in model["columns"] if c.get("description")}
-            assert described in there[model["name"]], path.stem
+        document = yaml.safe_load(path.read_text())
+        sources = [table for source in document.get("sources", []) for table in source["tables"]]
+        for table in document.get("models", []) + sources:
+            described = {c["name"] for c in table["columns"] if c.get("description")}
+            assert described in there[table["name"]], table["name"]
 
 
 def test_a_build_ends_with_the_grades_of_the_newest_day(random_shop, run_dbt, tmp_path):

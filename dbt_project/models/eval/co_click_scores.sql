@@ -7,6 +7,9 @@
 
 -- An instance has some 800 scores on the way, of which 50 stay: 10,000 of them take 3 GB.
 {% set wanted = in_changed_contexts('days.user_id', 'days.session_date', fitted_on='training_days') %}
+{% set wanted_contexts = in_changed_contexts(
+    'contexts.user_id', 'contexts.session_date', fitted_on='training_days'
+) %}
 {% set blocks = user_blocks(
     'select days.user_id from ' ~ ref('test_user_days') ~ ' as days where ' ~ wanted, size=10000
 ) %}
@@ -35,9 +38,7 @@ contents as (
         cast(sqrt(sum({{ half_life('contexts.days_ago', 7) }})) as decimal(18, 12)) as freshness,
     from {{ ref('test_contexts') }} as contexts
     inner join instances using (instance_id)
-    where
-        {{ in_changed_contexts('contexts.user_id', 'contexts.session_date', fitted_on='training_days') }}
-        and {{ in_block(block, 'contexts.user_id') }}
+    where {{ wanted_contexts }} and {{ in_block(block, 'contexts.user_id') }}
     group by instances.instance, contexts.content_key
 
 ),

@@ -3,9 +3,10 @@
     pre_hook='{{ forget_old_moments() }}'
 ) }}
 
+{% set is_changed = is_changed_user('moments.user_id') %}
 -- Users with something new get all their rows anew; of the others only what left the window goes.
 with {{ user_histories(
-    'select user_id from ' ~ ref('behaviors') ~ ' as behaviors where ' ~ is_changed_user('behaviors.user_id')
+    'select moments.user_id from ' ~ ref('behaviors') ~ ' as moments where ' ~ is_changed
 ) }},
 
 last_day as (
@@ -31,7 +32,7 @@ newest_moments as (
         ) as earlier_at,
     from moments
     cross join feature_window
-    where {{ is_changed_user('moments.user_id') }}
+    where {{ is_changed }}
     group by moments.user_id
 
 ),
@@ -50,7 +51,7 @@ stamped as (
     cross join feature_window
     where
         moments.occurred_at >= feature_window.begins_at
-        and {{ is_changed_user('moments.user_id') }}
+        and {{ is_changed }}
 
     union all
 
