@@ -8,7 +8,7 @@ built; then, as often as asked, the last day is added to this lake and `dbt buil
 day is the same each time, down to the row, new users and items among them; what grows is what lies
 before it: all tables, the test days (all after the first 30), and the contexts, up to their newest
 50 behaviours. The days before come in one load and one build, so the lake holds few files. Results:
-reports/bench_history.md and .json in the data home; work files: bench/ beside them (the log is kept).
+reports/bench_history.md and .json in the data home; work files: bench/ beside them (the log stays).
 """
 
 import shutil
