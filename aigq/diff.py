@@ -79,7 +79,9 @@ def grain(table: str) -> list[str]:
     for table_or_model in described:
         for test in table_or_model.get("data_tests", []):
             if isinstance(test, dict) and "unique_grain" in test:
-                return test["unique_grain"]["arguments"]["columns"]
+                columns = test["unique_grain"]["arguments"]["columns"]
+                if all(column.isidentifier() for column in columns):
+                    return columns
     raise UserError(f"{table}: its grain is not known here; name its columns with --key")
 
 

@@ -52,9 +52,18 @@ def test_the_readme_names_both_commands_and_no_placeholder():
     assert not re.search(r"@@|TODO|TBD|<[A-Z_]+>", README)
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
-)
+PAGES = [ROOT / "README.md", ROOT / "training" / "LOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_link_leads_somewhere(path):
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text(encoding="utf-8")):
-        assert (path.parent / target).exists(), target
+    """To a file, and to a heading of it where it names one (as GitHub makes names of headings)."""
+    for target, heading in re.findall(
+        r"\]\((?!http)([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8")
+    ):
+        there = path.parent / target if target else path
+        assert there.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            names = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+            assert heading in names, f"{target}#{heading}"

@@ -214,7 +214,7 @@ select
     user_id,
     shop_date,
     bool_or(is_logged) as is_logged,
-    {{ 'false' if since is none else 'user_id in (select user_id from new_users)' }} as is_new_user,
+    {{ 'false' if since is none else 'coalesce(user_id in (select user_id from new_users), false)' }} as is_new_user,
 from final
 group by user_id, shop_date
 {% endmacro %}

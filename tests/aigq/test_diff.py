@@ -1,5 +1,6 @@
 """`aigq diff` against changes made by hand, and against any two states."""
 
+import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from aigq import warehouse
 from aigq.cli import main
 from aigq.diff import compare, grain
+from aigq.settings import UserError
 
 
 def write(home, *statements: str) -> int:
@@ -116,3 +118,5 @@ def test_grains_are_those_that_dbt_tests():
     assert grain("samples.samples_direct") == ["session_id"]
     assert grain("raw.hint_candidates") == ["request_id", "rank"]
     assert grain("think.alignments") == ["session_id", "query_text", "run_id"]
+    with pytest.raises(UserError, match="its grain is not known here"):
+        grain("staging.changed_user_days")

@@ -178,15 +178,19 @@ def _upstream(manifest: dict, models: Sequence[str]) -> set[str]:
 
 
 def _simulated(folder: Path, page_views: float, bench: Bench) -> None:
-    """The log of about ``page_views`` page views under ``folder``: whole, and split by day."""
-    if (folder / "split").exists():
+    """The log of about ``page_views`` page views under ``folder``: whole, and split by day. What it
+    took is kept with it."""
+    done = folder / "simulated.json"
+    if done.exists():
+        bench.taken[report.SIMULATE] = [measure.Taken(**json.loads(done.read_text()))]
         return
     shutil.rmtree(folder, ignore_errors=True)
     users = round(page_views / _VIEWS_PER_USER)
     size = ["--preset", "paper", "--users", str(users)]
-    bench.run("simulate", "-m", "aigq.cli", "simulate", *size, "--out", folder / "landing")
+    command = ["-m", "aigq.cli", "simulate", *size, "--out", folder / "landing"]
+    taken = bench.run(report.SIMULATE, *command)
     split(bench.landing, folder)
-    (folder / "split").touch()
+    done.write_text(json.dumps(asdict(taken)))
 
 
 def measure_size(folder: Path, millions: float, repetitions: int, memory_gb: float) -> dict:

@@ -103,7 +103,8 @@ def node_seconds(target: Path) -> dict[str, float]:
 def split(landing: Path, folder: Path, history_days: int | None = None) -> None:
     """The log under ``landing`` as two under ``folder``: ``last``, its last day, and ``first``, the
     ``history_days`` before (all, where none are given). Users and items that the log shows on the
-    last day alone come with it, all others before."""
+    last day alone come with it, all others before: one that was seen earlier would change the days
+    it was seen on."""
     moments = {"events": "occurred_at", "hint_requests": "requested_at"}
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
@@ -123,9 +124,11 @@ def split(landing: Path, folder: Path, history_days: int | None = None) -> None:
                 "hint_candidates": "FROM hint_candidates SEMI JOIN (FROM hint_requests WHERE "
                 f"{wanted.format('requested_at')}) AS r USING (request_id)",
             }
+            seen = "SELECT user_id, item_id, occurred_at FROM events"
+            seen += " UNION ALL SELECT user_id, NULL, requested_at FROM hint_requests"
             for table, key in {"users": "user_id", "items": "item_id"}.items():
                 new = (
-                    f"SELECT {key} FROM events WHERE {key} IS NOT NULL GROUP BY {key}"
+                    f"SELECT {key} FROM ({seen}) WHERE {key} IS NOT NULL GROUP BY {key}"
                     f" HAVING min(occurred_at) >= DATE '{last}'"
                 )
                 rows[table] = f"FROM {table} WHERE ({key} IN ({new})) = {part == 'last'}"

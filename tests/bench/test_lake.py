@@ -11,12 +11,13 @@ def test_the_last_day_comes_alone_with_who_and_what_is_new_on_it(tmp_path):
         con.execute("SET TimeZone = 'UTC'")
         for table, rows in {
             "events": "('ann', '2026-03-01 09:00', 'i1'), ('ann', '2026-03-02 23:59', NULL),"
-            " ('ann', '2026-03-03 00:00', 'i2'), ('bob', '2026-03-03 10:00', 'i1'))"
+            " ('ann', '2026-03-03 00:00', 'i2'), ('bob', '2026-03-03 10:00', 'i1'),"
+            " ('eve', '2026-03-03 10:00', 'i1'))"
             " AS t (user_id, occurred_at, item_id)",
-            "hint_requests": "('r2', '2026-03-02 09:00'), ('r3', '2026-03-03 09:00'))"
-            " AS t (request_id, requested_at)",
+            "hint_requests": "('r2', 'eve', '2026-03-02 09:00'), ('r3', 'bob', '2026-03-03 09:00'))"
+            " AS t (request_id, user_id, requested_at)",
             "hint_candidates": "('r2', 1), ('r3', 1), ('r3', 2)) AS t (request_id, rank)",
-            "users": "('ann'), ('bob'), ('cid')) AS t (user_id)",
+            "users": "('ann'), ('bob'), ('cid'), ('eve')) AS t (user_id)",
             "items": "('i1'), ('i2'), ('i3')) AS t (item_id)",
         }.items():
             moment = {"events": "occurred_at", "hint_requests": "requested_at"}.get(table)
@@ -42,6 +43,6 @@ def test_the_last_day_comes_alone_with_who_and_what_is_new_on_it(tmp_path):
             for part in ("first", "last")
         }
     assert told == {
-        "first": [["02 23"], ["r2"], ["ann", "cid"], ["i1", "i3"]],
-        "last": [["03 00", "03 10"], ["r3", "r3"], ["bob"], ["i2"]],
+        "first": [["02 23"], ["r2"], ["ann", "cid", "eve"], ["i1", "i3"]],
+        "last": [["03 00", "03 10", "03 10"], ["r3", "r3"], ["bob"], ["i2"]],
     }

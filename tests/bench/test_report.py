@@ -51,6 +51,7 @@ def test_medians_and_ratios_within_a_repetition(tmp_path):
         report.POLARS: (4, 4, 4),
         "ingest, all days but one": (2, 2, 2),
         "ingest, one more day": (1, 1, 1),
+        report.SIMULATE: (3,),
     }
     size = {
         "page_views": 1000,
@@ -74,6 +75,7 @@ def test_medians_and_ratios_within_a_repetition(tmp_path):
     assert "| dbt build --full-refresh | 22.0 | 22.0 | 0.00 |" in text
     assert "| ... of the full build: tests | 4.0 (18%) | 4.0 (18%) | 0.00 |" in text
     assert "| full build / script | 2.00 | 2.00 |" in text
+    assert "| ingest and full build / script | 2.50 | 2.50 |" in text
     assert "| models the final tables need / script | 1.10 | 1.10 |" in text
     assert "| models the Direct samples need / Polars | 1.50 | 1.50 |" in text
     assert "| one more day / full build | 0.27 | 0.27 |" in text

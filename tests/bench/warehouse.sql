@@ -71,6 +71,7 @@ create temp table counts as
 with known as (
     select
         events.*, users.user_id is not null as has_profile, items.item_id is not null as has_item,
+        users.age_band, users.gender, users.region,
         action in ('item_click', 'cart', 'order') as is_of_item, action in ('cart', 'order') as is_bought,
         case when action = 'search' then length(query_text) end as length,
     from events
@@ -86,6 +87,11 @@ by_day as (
         count(distinct user_id) as users,
         count(*) as events,
         count(*) filter (not has_profile) as without_profile,
+        count(*) - count(age_band) as without_age_band,
+        count(*) - count(gender) as without_gender,
+        count(*) - count(region) as without_region,
+        count(*) filter (action = 'search') as asked,
+        count(*) filter (action = 'search' and query_text is null) as without_query_text,
         count(*) filter (is_of_item) as of_items,
         count(*) filter (is_of_item and not has_item) as without_item,
         count(*) filter (is_bought) as bought,
@@ -104,6 +110,15 @@ union all
 select event_date, 'count', 'active_users', 'all', users, null from by_day
 union all
 select event_date, 'share', 'null_rate', 'events.profile', without_profile, events from by_day
+union all
+select event_date, 'share', 'null_rate', 'events.age_band', without_age_band, events from by_day
+union all
+select event_date, 'share', 'null_rate', 'events.gender', without_gender, events from by_day
+union all
+select event_date, 'share', 'null_rate', 'events.region', without_region, events from by_day
+union all
+select event_date, 'share', 'null_rate', 'events.query_text', without_query_text, asked
+from by_day where asked > 0
 union all
 select event_date, 'share', 'null_rate', 'events.item', without_item, of_items
 from by_day where of_items > 0
@@ -460,7 +475,8 @@ insert into counts
 with by_day as (
     select
         request_date,
-        count(*) as candidates, count(rank_score) as scored, count(*) filter (displayed) as shown,
+        count(*) as candidates, count(rank_score) as scored, count(recall_source) as told,
+        count(*) filter (displayed) as shown, count(position) filter (displayed) as placed,
         count(clicked_at) filter (displayed) as clicked,
     from candidates inner join requests using (request_id)
     group by request_date
@@ -469,6 +485,12 @@ select request_date, 'count', 'candidates', 'all', candidates, null from by_day
 union all
 select request_date, 'share', 'null_rate', 'candidates.rank_score', candidates - scored, candidates
 from by_day
+union all
+select request_date, 'share', 'null_rate', 'candidates.recall_source', candidates - told, candidates
+from by_day
+union all
+select request_date, 'share', 'null_rate', 'candidates.position', shown - placed, shown
+from by_day where shown > 0
 union all
 select request_date, 'share', 'hint_ctr', 'all', clicked, shown from by_day where shown > 0;
 

@@ -206,6 +206,16 @@ def random_x2q_rows(rng: random.Random, users: list[str], days: list[date]) -> d
     return written
 
 
+def fates(candidates: list[Row]) -> dict[tuple[str, str, str, str], tuple]:
+    """Rows of labels.label_candidates as :meth:`Reference.label_candidates` has them."""
+    return {
+        (r["session_id"], r["variant"], r["tier"], r["query_text"]): (
+            *(r["tier_rank"], r["rank_score"], r["is_clicked"], r["position"], r["drop_reason"]),
+        )
+        for r in candidates
+    }
+
+
 @dataclass(frozen=True)
 class Reference:
     """The tables that the SQL is compared with, from raw rows, the shop's variables and the rows

@@ -4,7 +4,8 @@ import json
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import dbt_reference as reference
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from aigq import warehouse
 
-FIRST_DAY = datetime(2020, 10, 29, tzinfo=UTC).date()
+# Three days before a day that has two midnights in Havana, and before one that has none.
+FIRST_DAYS = (date(2020, 10, 29), date(2021, 3, 11))
 # It says how a build went about it.
 NOT_COMPARED = {"staging.changed_user_days"}
 
@@ -51,14 +53,21 @@ PARTS = ("stg_events", "+stg_hint_candidates", "label_lists+")
 
 
 @st.composite
-def arrivals(draw, most_batches, parts=(None, *PARTS)):
+def arrivals(draw, most_batches, parts=(None, *PARTS), first_days=FIRST_DAYS, hints=(True, False)):
     """A random log and job tables, cut into batches. ``parts``: what may be built before each."""
     seed = draw(st.integers(0, 2**32))
     rng = random.Random(seed)
     zone = draw(st.sampled_from(["America/Havana", "Asia/Kolkata", "UTC"]))
-    raw = reference.random_shop(rng.random(), zone, FIRST_DAY, days=6, users=8)
-    jobs = reference.random_job_rows(raw, rng.random(), zone)
+    first = draw(st.sampled_from(first_days))
+    raw = reference.random_shop(rng.random(), zone, first, days=6, users=8)
     if draw(st.booleans()):
+        closed = first + timedelta(days=draw(st.integers(1, 4)))
+        for table, moment in (("events", "occurred_at"), ("hint_requests", "requested_at")):
+            raw[table] = [
+                r for r in raw[table] if r[moment].astimezone(ZoneInfo(zone)).date() != closed
+            ]
+    jobs = reference.random_job_rows(raw, rng.random(), zone)
+    if not draw(st.sampled_from(hints)):
         raw.pop("hint_requests"), raw.pop("hint_candidates")
     else:
         # Some are never logged, but what was scored for them is.
@@ -91,6 +100,9 @@ def arrivals(draw, most_batches, parts=(None, *PARTS)):
         for row in rows:
             if row["run_id"] == newest[row["session_id"]]:
                 batches[when[row["session_id"]]]["think", table].append(row)
+    for table, rows in jobs["serving"].items():
+        for row in rows:
+            batches[rng.randrange(number)]["serving", table].append(row)
     batches[0].update({("items", table): rows for table, rows in jobs["items"].items()})
     built = draw(st.lists(st.sampled_from(parts), min_size=number, max_size=number))
     return Arrivals(seed, zone, batches, [None, *built[1:]])
@@ -125,7 +137,8 @@ def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of, joins_row
         }
         by_day = make_home(tmp_path_factory.mktemp("by_day"))
         at_once = make_home(tmp_path_factory.mktemp("at_once"))
-        for batch, part in zip(arriving.batches, arriving.parts, strict=True):
+        last = len(arriving.batches) - 1
+        for number, (batch, part) in enumerate(zip(arriving.batches, arriving.parts, strict=True)):
             for (schema, table), rows in batch.items():
                 insert_raw(by_day, schema, **{table: rows})
                 insert_raw(at_once, schema, **{table: rows})
@@ -133,7 +146,7 @@ def compare(tmp_path_factory, make_home, insert_raw, run_dbt, rows_of, joins_row
                 # A shorter window drops what the next build has to bring back.
                 shorter = variables | {"feature_days": 1}
                 run_dbt(by_day, "run", "-s", part, "user_behaviors", variables=shorter)
-            run_dbt(by_day, "run", variables=variables)
+            run_dbt(by_day, "build" if number == last else "run", variables=variables)
         assert joins_row_by_row(by_day) == []
         run_dbt(at_once, "run", variables=variables)
         expected, found = tables(rows_of, at_once), tables(rows_of, by_day)
@@ -167,10 +180,17 @@ def held_against_the_rules(rows_of, home, arriving: Arrivals, variables: dict) -
     assert {
         query: (row["leaf_category_id"], row["support"]) for query, row in categories.items()
     } == rules.query_categories()
+    fates = reference.fates(rows_of(home, "from labels.label_candidates"))
     if raw["hint_requests"]:
+        assert fates == rules.label_candidates()
         assert table("samples.samples_direct", "session_id") == rules.samples()
         user_days = rows_of(home, "select * exclude session_start_at from samples.test_user_days")
         assert {row["instance_id"]: row for row in user_days} == rules.test_user_days()
+    days = rows_of(home, "select session_date, session_start_at from samples.test_user_days")
+    assert days
+    for row in days:
+        midnight = datetime.combine(row["session_date"], time.min, ZoneInfo(arriving.zone))
+        assert row["session_start_at"] == midnight.astimezone(UTC), row
 
 
 @pytest.mark.slow
@@ -478,7 +498,7 @@ def test_who_has_nothing_new_on_a_changed_day_keeps_the_past(
         assert found[name] == rows, name
 
 
-@given(arrivals(most_batches=2, parts=PARTS))
+@given(arrivals(most_batches=2, parts=PARTS, first_days=FIRST_DAYS[1:], hints=(True,)))
 @settings(_SETTINGS, max_examples=1, derandomize=True)
 def test_a_build_by_days_is_a_build_at_once(compare, arriving):
     compare(arriving)

@@ -5,6 +5,7 @@ import shutil
 from datetime import UTC, datetime
 
 import pytest
+from dbt_reference import fates
 
 from aigq import warehouse
 from aigq.settings import Home
@@ -24,12 +25,7 @@ def test_label_candidates_are_those_of_the_reference(random_shop, rows_of):
     """The dropped ones too, each with its reason."""
     home, reference = random_shop
     expected = reference.label_candidates()
-    found = {
-        (r["session_id"], r["variant"], r["tier"], r["query_text"]): (
-            *(r["tier_rank"], r["rank_score"], r["is_clicked"], r["position"], r["drop_reason"]),
-        )
-        for r in rows_of(home, "from labels.label_candidates")
-    }
+    found = fates(rows_of(home, "from labels.label_candidates"))
     reasons = {(variant, row[-1]) for (_, variant, _, _), row in expected.items()}
     assert reasons == {
         *(("direct", reason) for reason in (None, "duplicate", "beyond_length")),

@@ -1,5 +1,19 @@
 {{ config(materialized='incremental', incremental_strategy='changed', meta={'day': 'stat_date'}) }}
 
+-- Columns that may be null, and the rows that ought to have them.
+{% set nullable = {
+    'events': {
+        'profile': 'true',
+        'age_band': 'true',
+        'gender': 'true',
+        'region': 'true',
+        'query_text': "action = 'search'",
+        'item': "action in ('item_click', 'cart', 'order')",
+        'quantity': "action in ('cart', 'order')",
+        'price': "action in ('cart', 'order')",
+    },
+    'candidates': {'rank_score': 'true', 'recall_source': 'true', 'position': 'is_displayed'},
+} %}
 with events as (
 
     select
@@ -9,8 +23,11 @@ with events as (
         events.query_text,
         events.quantity,
         events.price,
-        users.user_id is not null as has_profile,
-        items.item_id is not null as has_item,
+        users.user_id as profile,
+        users.age_band,
+        users.gender,
+        users.region,
+        items.item_id as item,
     from {{ ref('stg_events') }} as events
     left join {{ ref('stg_users') }} as users using (user_id)
     left join {{ ref('stg_items') }} as items using (item_id)
@@ -25,6 +42,21 @@ candidates as (
 
 ),
 
+{% for table, day in {'events': 'event_date', 'candidates': 'request_date'}.items() %}
+{{ table }}_by_day as (
+
+    select
+        {{ day }} as stat_date,
+        {% for column, ought in nullable[table].items() %}
+        count(case when {{ ought }} then 1 end) as of_{{ column }},
+        count(case when {{ ought }} then {{ column }} end) as known_{{ column }},
+        {% endfor %}
+    from {{ table }}
+    group by {{ day }}
+
+),
+
+{% endfor %}
 requests as (
 
     select * from {{ ref('requests') }}
@@ -92,46 +124,22 @@ final as (
 
     union all
 
-    select event_date, 'share', 'null_rate', 'events.profile', count(*) - sum(cast(has_profile as integer)), count(*)
-    from events
-    group by event_date
-
-    union all
-
+    {% for table, columns in nullable.items() %}
+    {% for column in columns %}
     select
-        event_date,
+        stat_date,
         'share',
         'null_rate',
-        'events.item',
-        count(*) - sum(cast(has_item as integer)),
-        count(*),
-    from events
-    where action in ('item_click', 'cart', 'order')
-    group by event_date
+        '{{ table }}.{{ column }}',
+        of_{{ column }} - known_{{ column }},
+        of_{{ column }},
+    from {{ table }}_by_day
+    where of_{{ column }} > 0
 
     union all
 
-    {% for column in ['quantity', 'price'] %}
-    select event_date, 'share', 'null_rate', 'events.{{ column }}', count(*) - count({{ column }}), count(*)
-    from events
-    where action in ('cart', 'order')
-    group by event_date
-
-    union all
     {% endfor %}
-
-    select
-        request_date,
-        'share',
-        'null_rate',
-        'candidates.rank_score',
-        count(*) - count(rank_score),
-        count(*),
-    from candidates
-    group by request_date
-
-    union all
-
+    {% endfor %}
     select request_date, 'share', 'hint_ctr', 'all', count(clicked_at), count(*)
     from candidates
     where is_displayed
