@@ -40,6 +40,10 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
     microseconds (Feast's tables keep whole seconds): they stand in a table of their own beside each
     of Feast's, ``<table>_guard``, written in the same transaction. Rows are whole, with all
     features of their view, as Feast's pushes and materialisations make them.
+
+    Text search works; vector search does not: Feast loads sqlite-vec on Python 3.10 alone, and this
+    project runs on 3.11. Vectors are written and read, a search for them fails with the error of
+    Feast's own store (``no such module: vec0``).
     """
 
     def __init__(self) -> None:
@@ -145,13 +149,10 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
     def _searched(
         self, config: Any, search: Callable[..., Any], *arguments: Any, **named: Any
     ) -> Any:
-        with self._write_lock:
-            try:
-                return search(config, *arguments, **named)
-            finally:
-                # Feast's search fills its index and leaves the transaction open, which would keep
-                # every other process from writing.
-                self._get_conn(config).commit()
+        # Feast's search fills its index and leaves the transaction open, which would keep every
+        # other process from writing.
+        with self._write_lock, self._get_conn(config):
+            return search(config, *arguments, **named)
 
     def teardown(self, config: Any, tables: Sequence[Any], entities: Sequence[Any]) -> None:
         """Remove the file and what write-ahead logging left beside it."""

@@ -3,33 +3,55 @@
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from feast import Entity, FeatureView, Field, FileSource
+from feast.filter_models import ComparisonFilter
 from feast.infra.online_stores.sqlite import SqliteOnlineStore
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import StringList, Value
+from feast.protos.feast.types.Value_pb2 import FloatList, StringList, Value
 from feast.repo_config import RepoConfig
-from feast.types import Array, String
+from feast.types import Array, Float32, Int64, String
 from feast.value_type import ValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigq.online_store import GuardedSqliteOnlineStore
 
+OURS = "aigq.online_store.GuardedSqliteOnlineStore"
 START = datetime(2026, 3, 1, tzinfo=UTC)
+USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
 VIEW = FeatureView(
     name="lists",
-    entities=[Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)],
+    entities=[USER],
     schema=[Field(name="queries", dtype=Array(String)), Field(name="model", dtype=String)],
     source=FileSource(name="lists", path="lists.parquet", timestamp_field="event_timestamp"),
 )
+DOCUMENTS = FeatureView(
+    name="documents",
+    entities=[USER],
+    schema=[
+        Field(name="text", dtype=String),
+        Field(name="price", dtype=Int64),
+        Field(
+            name="vector",
+            dtype=Array(Float32),
+            vector_index=True,
+            vector_search_metric="L2",
+            vector_length=2,
+        ),
+    ],
+    source=FileSource(name="texts", path="texts.parquet", timestamp_field="event_timestamp"),
+)
 
 
-def config_of(folder: Path, kind: str = "aigq.online_store.GuardedSqliteOnlineStore", **options):
+def config_of(folder: Path, kind: str = OURS, **options):
     return RepoConfig(
         project="test",
         provider="local",
@@ -43,6 +65,15 @@ def applied(folder: Path):
     store, config = GuardedSqliteOnlineStore(), config_of(folder)
     store.update(config, [], [VIEW], [], [], False)
     return store, config
+
+
+def theirs_and_ours(folder: Path, view: FeatureView, **options) -> Iterator[tuple]:
+    """Feast's own store, then the guarded one, applied, each with its configuration."""
+    for kind, store in (("sqlite", SqliteOnlineStore()), (OURS, GuardedSqliteOnlineStore())):
+        (folder / kind).mkdir()
+        config = config_of(folder / kind, kind, **options)
+        store.update(config, [], [view], [], [], False)
+        yield store, config
 
 
 def key_of(user: str) -> EntityKey:
@@ -59,9 +90,33 @@ def row(user: str, seconds: float, text: str, created: float | None = None):
     return key_of(user), values, at, None if created is None else at + timedelta(seconds=created)
 
 
+def document(user: str, text: str, price: int, vector: list[float], seconds: float = 0):
+    """A row of DOCUMENTS."""
+    values = {
+        "text": Value(string_val=text),
+        "price": Value(int64_val=price),
+        "vector": Value(float_list_val=FloatList(val=vector)),
+    }
+    at = START + timedelta(seconds=seconds)
+    return key_of(user), values, at, at
+
+
+SHELF = [
+    document("ann", "red shoes", 40, [1, 0]),
+    document("bob", "blue lamp", 10, [0, 1]),
+    document("cyd", "red lamp", 30, [0.5, 0.5]),
+]
+
+
 def read(store, config, *users: str) -> list:
     found = store.online_read(config, VIEW, [key_of(user) for user in users])
     return [(at, values and values["model"].string_val) for at, values in found]
+
+
+def stored(store) -> list:
+    """All that is in the tables of VIEW."""
+    tables = ("test_lists", "test_lists_guard")
+    return [store._conn.execute(f"SELECT * FROM {t} ORDER BY 1, 2").fetchall() for t in tables]
 
 
 @settings(max_examples=60, deadline=None)
@@ -80,7 +135,7 @@ def read(store, config, *users: str) -> list:
     ),
 )
 def test_any_order_of_writes_ends_in_the_same_state(tmp_path_factory, data, written):
-    def end_of(order: list, cuts: set[int]) -> list:
+    def end_of(order: list, cuts: set[int]) -> tuple[list, list]:
         store, config = applied(tmp_path_factory.mktemp("store"))
         batch: list = []
         for place, entry in enumerate(order):
@@ -89,16 +144,18 @@ def test_any_order_of_writes_ends_in_the_same_state(tmp_path_factory, data, writ
                 store.online_write_batch(config, VIEW, batch, None)
                 batch = []
         store.online_write_batch(config, VIEW, batch, None)
-        state = store.online_read(config, VIEW, [key_of("ann"), key_of("bob")])
+        found = store.online_read(config, VIEW, [key_of("ann"), key_of("bob")])
+        # What is guarded, too, which decides over the writes to come.
+        tables = stored(store)
         store._conn.close()
-        return state
+        return found, tables
 
     cuts = data.draw(st.sets(st.integers(0, 7)))
     ended = end_of(written, cuts)
     assert ended == end_of(
         data.draw(st.permutations(written)), data.draw(st.sets(st.integers(0, 7)))
     )
-    for user, (_, values) in zip(("ann", "bob"), ended, strict=True):
+    for user, (_, values) in zip(("ann", "bob"), ended[0], strict=True):
         own = [(s, -1 if c is None else s + c, text) for u, s, text, c in written if u == user]
         newest = {text for s, c, text in own if (s, c) == max((s, c) for s, c, _ in own)}
         assert (values["model"].string_val in newest) if own else values is None
@@ -107,73 +164,89 @@ def test_any_order_of_writes_ends_in_the_same_state(tmp_path_factory, data, writ
 
 
 def test_writes_in_order_read_as_from_feasts_store(tmp_path):
-    theirs, their_config = SqliteOnlineStore(), config_of(tmp_path / "theirs", "sqlite")
-    (tmp_path / "theirs").mkdir()
-    ours, our_config = applied(tmp_path)
-    theirs.update(their_config, [], [VIEW], [], [], False)
-    seen = {id(theirs): [], id(ours): []}
+    (theirs, their_config), (ours, our_config) = theirs_and_ours(tmp_path, VIEW)
+    keys = [key_of(f"u{n}") for n in range(701)]
+    progress = {theirs: [], ours: []}
     for store, config in ((theirs, their_config), (ours, our_config)):
         for second in range(3):
             rows = [row(f"u{n}", second, f"{second}-{n}", created=0) for n in range(second, 700)]
-            store.online_write_batch(config, VIEW, rows, seen[id(store)].append)
-    assert sum(seen[id(ours)]) == sum(seen[id(theirs)]) == 700 + 699 + 698
-    keys = [key_of(f"u{n}") for n in (0, 1, 2, 699, 700)]
+            store.online_write_batch(config, VIEW, rows, progress[store].append)
+    # Late, and more of them than are looked up at once.
+    late = [row(f"u{n}", -1, "late", created=0) for n in range(700)]
+    ours.online_write_batch(our_config, VIEW, late, None)
+    assert sum(progress[ours]) == sum(progress[theirs]) == 700 + 699 + 698
     for features in (None, ["model"]):
         mine = ours.online_read(our_config, VIEW, keys, features)
         assert mine == theirs.online_read(their_config, VIEW, keys, features)
         assert mine[0][1] is not None and mine[-1] == (None, None)
 
 
-def test_text_search_finds_what_feasts_store_finds(tmp_path):
-    view = FeatureView(
-        name="texts",
-        entities=[Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)],
-        schema=[
-            Field(name="model", dtype=String),
-            Field(
-                name="vector",
-                dtype=Array(String),
-                vector_index=True,
-                vector_search_metric="L2",
-                vector_length=2,
-            ),
-        ],
-        source=FileSource(name="texts", path="texts.parquet", timestamp_field="event_timestamp"),
-    )
+@pytest.mark.parametrize(
+    ("filters", "users"),
+    [(None, {"bob", "cyd"}), (ComparisonFilter(type="gt", key="price", value=20), {"cyd"})],
+)
+def test_text_search_finds_what_feasts_store_finds(tmp_path, filters, users):
+    options = {"text_search_enabled": True, "enable_openai_compatible_store": True}
     found = []
-    for store, kind in (
-        (SqliteOnlineStore(), "sqlite"),
-        (GuardedSqliteOnlineStore(), "aigq.online_store.GuardedSqliteOnlineStore"),
-    ):
-        folder = tmp_path / kind
-        folder.mkdir()
-        config = config_of(folder, kind, text_search_enabled=True)
-        store.update(config, [], [view], [], [], False)
-        rows = [
-            (key_of(u), {"model": Value(string_val=text)}, START, START)
-            for u, text in (("ann", "red shoes"), ("bob", "blue lamp"), ("cyd", "red lamp"))
-        ]
-        store.online_write_batch(config, view, rows, None)
+    for store, config in theirs_and_ours(tmp_path, DOCUMENTS, **options):
+        store.online_write_batch(config, DOCUMENTS, SHELF, None)
         for _ in range(2):
             found.append(
                 store.retrieve_online_documents_v2(
-                    config, view, ["model"], None, 2, query_string="lamp"
+                    config, DOCUMENTS, ["text"], None, 2, query_string="lamp", filters=filters
                 )
             )
-            # It wrote its index, and does not keep others from writing.
-            later = START + timedelta(seconds=1)
-            new = [(key_of("dan"), {"model": Value(string_val="lamp")}, later, later)]
-            store.online_write_batch(config, view, new, None)
-    assert found[:2] == found[2:] and len(found[0]) == 2
+            new = [document("dan", "lamp", 50, [1, 1], seconds=1)]
+            store.online_write_batch(config, DOCUMENTS, new, None)
+    assert found[:2] == found[2:]
+    assert {key.entity_values[0].string_val for _, key, _ in found[0]} == users
+
+
+@pytest.mark.parametrize(
+    ("query", "outcome", "indexed"),
+    [
+        ("lamp", nullcontext(), len(SHELF)),
+        ('"', pytest.raises(sqlite3.OperationalError, match="unterminated string"), 0),
+    ],
+)
+def test_a_search_keeps_nobody_from_writing(tmp_path, query, outcome, indexed):
+    """One that fails takes back what it put into the index."""
+    _, (store, config) = theirs_and_ours(tmp_path, DOCUMENTS, text_search_enabled=True)
+    store.online_write_batch(config, DOCUMENTS, SHELF, None)
+    with outcome:
+        store.retrieve_online_documents_v2(config, DOCUMENTS, [], None, 2, query_string=query)
+    with closing(sqlite3.connect(tmp_path / OURS / "online.db", timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert other.execute("SELECT count(*) FROM search_table").fetchone() == (indexed,)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({}, ValueError), ({"vector_enabled": True}, sqlite3.OperationalError)],
+)
+def test_vectors_are_written_but_not_searched_as_in_feasts_store(tmp_path, options, error):
+    """Feast loads sqlite-vec on Python 3.10 alone."""
+    errors, tables = [], []
+    for store, config in theirs_and_ours(tmp_path, DOCUMENTS, **options):
+        store.online_write_batch(config, DOCUMENTS, SHELF, None)
+        for search in (store.retrieve_online_documents, store.retrieve_online_documents_v2):
+            with pytest.raises(error) as raised:
+                search(config, DOCUMENTS, ["text"], [1.0, 0.0], 2)
+            errors.append(str(raised.value))
+        rows = store._conn.execute("SELECT * FROM test_documents ORDER BY 1, 2").fetchall()
+        tables.append((rows, store.online_read(config, DOCUMENTS, [key_of("cyd")])))
+    assert errors[:2] == errors[2:]
+    if options:
+        assert errors[0] == errors[1] == "no such module: vec0"
+    assert tables[0] == tables[1]
+    ((_, values),) = tables[0][1]
+    assert values["vector"].float_list_val.val == [0.5, 0.5]
 
 
 def test_a_plan_is_that_of_feasts_store(tmp_path):
     wanted = Registry(feature_views=[VIEW.to_proto()])
     planned = []
-    for store, kind in (
-        (SqliteOnlineStore(), "sqlite"),
-        (GuardedSqliteOnlineStore(), "aigq.online_store.GuardedSqliteOnlineStore"),
-    ):
+    for store, kind in ((SqliteOnlineStore(), "sqlite"), (GuardedSqliteOnlineStore(), OURS)):
         config = config_of(tmp_path, kind)
         planned.append([made.to_infra_object_proto() for made in store.plan(config, wanted)])
     assert planned[0] == planned[1] and len(planned[0]) == 1
@@ -264,10 +337,40 @@ for turn in range(30):
         )
         for n in range(4)
     ]
+    users = [f"u{n}" for n in range(40)]
+    newest = 0.0
     while any(w.poll() is None for w in writers):
-        assert len(read(store, config, *(f"u{n}" for n in range(40)))) == 40
+        # A batch goes in whole, and no user goes back.
+        (text,) = {text for _, text in read(store, config, *users)}
+        second = float(text.partition("-")[2]) if text else 0.0
+        assert second >= newest
+        newest = second
     errors = [w.communicate()[1] for w in writers]
     assert [w.returncode for w in writers] == [0] * 4, errors
-    newest = START + timedelta(seconds=29)
-    for at, text in read(store, config, *(f"u{n}" for n in range(40))):
-        assert (at, text) == (newest, "3-29.3")
+    assert set(read(store, config, *users)) == {(START + timedelta(seconds=29), "3-29.3")}
+
+
+def test_threads_write_through_one_store(tmp_path):
+    store, config = applied(tmp_path)
+
+    def write(second: int) -> None:
+        rows = [row(f"u{n}", second, str(second)) for n in range(20)]
+        store.online_write_batch(config, VIEW, rows, None)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, (turn * 7 % 60 for turn in range(60))))
+    found = read(store, config, *(f"u{n}" for n in range(20)))
+    assert set(found) == {(START + timedelta(seconds=59), "59")}
+
+
+def test_a_reader_keeps_nobody_from_writing(tmp_path):
+    store, config = applied(tmp_path)
+    store.online_write_batch(config, VIEW, [row("ann", 1, "a")], None)
+    with closing(sqlite3.connect(tmp_path / "online.db")) as reader:
+        reader.execute("BEGIN")
+        before = reader.execute("SELECT * FROM test_lists").fetchall()
+        store.online_write_batch(config, VIEW, [row("ann", 2, "b")], None)
+        assert reader.execute("SELECT * FROM test_lists").fetchall() == before
+    assert read(store, config, "ann") == [(START + timedelta(seconds=2), "b")]
+    # Python's own connections wait for another writer for five seconds.
+    assert store._conn.execute("PRAGMA busy_timeout").fetchone() == (60_000,)

@@ -55,6 +55,17 @@ def random_shop(tmp_path_factory, make_home, insert_raw, run_dbt):
     written = reference.random_job_rows(raw, seed=7, zone=ZONE)
     for schema, tables in written.items():
         insert_raw(home, schema, **tables)
+    now = max(event["occurred_at"] for event in raw["events"])
+    answered = {"run_id": "20201106T000000-a", "generated_at": now, "model_version": "model"}
+    insert_raw(
+        home,
+        "serving",
+        u2q_runs=[
+            answered | {"user_id": user, "position": position, "query_text": text}
+            for user in ("u1", "u2")
+            for position, text in enumerate(["boots", f"tent {user}"], start=1)
+        ],
+    )
     run_dbt(home, "build", variables=VARIABLES)
     return home, reference.Reference(raw, VARIABLES, written)
 

@@ -1,8 +1,10 @@
 """The feature tables and the parquet files that Feast reads."""
 
+import itertools
 import random
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import closing
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -37,8 +39,8 @@ def test_the_exported_file_is_the_table(random_shop, rows_of, name):
     path = home.features / f"{name}.parquet"
     con = duckdb.connect()
     con.execute("SET TimeZone = 'UTC'")
-    exported = con.sql(f"select * from '{path}' order by all").to_arrow_table()
-    assert exported.to_pylist() == rows_of(home, f"select * from features.{name} order by all")
+    exported = con.sql(f"select * from '{path}' order by all").to_arrow_table().to_pylist()
+    assert exported and exported == rows_of(home, f"select * from features.{name} order by all")
     if name == "user_behaviors":
         assert path.stat().st_nlink == 2, "built from scratch, it is the lake's own file"
     assert {p.name for p in home.features.iterdir()} == {
@@ -334,6 +336,40 @@ def assert_historical_features_are(home, samples, zone):
             assert known == sample[name]
 
 
+def assert_features_as_of(home, view, keys, moments, known):
+    """All of Feast's features of each key and moment are those of an as-of join in SQL over the
+    query ``known``. Returns the number of different rows of each key, none included."""
+    store = features.open_store(home)
+    definition = store.get_feature_view(view)
+    (key,) = (column.name for column in definition.entity_columns)
+    names = [field.name for field in definition.features]
+    wanted = pd.DataFrame(
+        itertools.product(sorted(keys), sorted(moments)), columns=[key, "event_timestamp"]
+    )
+    wanted["place"] = range(len(wanted))
+    with closing(warehouse.connect(home, read_only=True)) as con:
+        con.register("wanted", wanted)
+        expected = con.sql(
+            f"select place, {', '.join(f'known.{name}' for name in names)} from wanted"
+            f" asof left join ({known}) as known on wanted.{key} = known.{key}"
+            " and wanted.event_timestamp >= known.event_timestamp order by place"
+        ).to_arrow_table()
+    found = store.get_historical_features(
+        entity_df=wanted, features=[f"{view}:{name}" for name in names]
+    ).to_arrow()
+    found = found.select(["place", *names]).sort_by("place").to_pylist()
+    assert found == expected.to_pylist()
+    different = defaultdict(set)
+    for of_key, row in zip(wanted[key], found, strict=True):
+        different[of_key].add(str([row[name] for name in names]))
+    return {of_key: len(rows) for of_key, rows in different.items()}
+
+
+def around(moments):
+    """Just before, at and just after each."""
+    return {moment + n * MICROSECOND for moment in moments for n in (-1, 0, 1)}
+
+
 def test_historical_features_are_the_contexts_that_sql_made(random_shop, rows_of, run_feast):
     """Point in time: Feast joins by time alone, the samples were made by SQL from the log."""
     home, reference = random_shop
@@ -341,41 +377,77 @@ def test_historical_features_are_the_contexts_that_sql_made(random_shop, rows_of
     last_day = max(reference.day(e["occurred_at"]) for e in reference.raw["events"])
     samples = [
         row
-        for table in ("samples_direct", "samples_think", "test_user_days")
+        for table in ("samples_direct", "samples_think", "samples_ctr", "test_user_days")
         for row in rows_of(home, f"from samples.{table}")
         if row["session_date"] > last_day - timedelta(days=2)
     ]
     assert len(samples) > 30
     assert_historical_features_are(home, samples, reference.variables["shop_timezone"])
-    for view, entity, feature in (
-        ("query_stats", "query_text", "page_views_7d"),
-        ("x2q", "trigger", "trigger_text"),
-    ):
-        rows = rows_of(home, f"from features.{view}")
-        assert rows
-        assert_newest_row_as_of(home, rows, view, entity, feature)
-
-
-def assert_newest_row_as_of(home, rows, view, entity, feature):
-    """Just before, at and after each row's time Feast finds the newest row known then, or none."""
-    moments = {r["event_timestamp"] + n * MICROSECOND for r in rows for n in (-1, 0, 1)}
-    wanted = pd.DataFrame(
-        [(r[entity], at) for r in rows for at in sorted(moments)],
-        columns=[entity, "event_timestamp"],
-    ).drop_duplicates()
-    wanted["place"] = range(len(wanted))
-    found = (
-        features.open_store(home)
-        .get_historical_features(entity_df=wanted, features=[f"{view}:{feature}"])
-        .to_df()
-        .sort_values("place")
+    rows = rows_of(home, "from features.query_stats")
+    found = assert_features_as_of(
+        home,
+        "query_stats",
+        {row["query_text"] for row in rows},
+        around({row["event_timestamp"] for row in rows}),
+        "from features.query_stats",
     )
-    known = []
-    for name, at in zip(wanted[entity], wanted["event_timestamp"], strict=True):
-        past = [r for r in rows if r[entity] == name and r["event_timestamp"] <= at]
-        known.append(max(past, key=lambda r: r["event_timestamp"])[feature] if past else None)
-    assert None in known and any(value is not None for value in known)
-    assert [None if pd.isna(value) else value for value in found[feature]] == known
+    # None, and one of each of two days.
+    assert Counter(found.values())[3] > 4
+
+
+def test_historical_features_of_two_builds_of_the_index(
+    random_shop, insert_raw, run_dbt, rows_of, run_feast, tmp_path
+):
+    """The file of a build has the rows of that build, so nothing is known before them. Beside those
+    of the build before, each moment has its own, and a trigger that left the index keeps its last
+    one."""
+    original, reference = random_shop
+    for name in ("lake", "features"):
+        shutil.copytree(original.root / name, tmp_path / name)
+    home = Home(tmp_path)
+    exported = home.features / "x2q.parquet"
+    run_feast(home, "apply")
+    with closing(warehouse.connect(home, read_only=True)) as con:
+        first_build = warehouse.current_snapshot(con)
+    first = {row["trigger"]: row for row in rows_of(home, "from features.x2q")}
+    earlier = exported.rename(tmp_path / "earlier.parquet")
+
+    # What was relevant no longer is, and nobody leads from boots to anything.
+    left, run = "query:boots", {"run_id": "20200103T000000-c"}
+    triples = reference.newest_run("serving", "x2q_triples", "session_id").values()
+    scores = reference.newest_run("serving", "x2q_scores", "trigger", "query_text").values()
+    insert_raw(
+        home,
+        "serving",
+        x2q_triples=[
+            point | run | {"triggers": [t for t in point["triggers"] if t != left]}
+            for points in triples
+            for point in points
+        ],
+        x2q_scores=[row | run | {"relevance": 1 - row["relevance"]} for (row,) in scores],
+    )
+    run_dbt(home, "run", "-s", "x2q_index", "features.x2q", variables=reference.variables)
+    second = {row["trigger"]: row for row in rows_of(home, "from features.x2q")}
+    assert first.keys() - second.keys() == {left}
+    stayed = first.keys() & second.keys()
+    assert sum(first[trigger]["queries"] != second[trigger]["queries"] for trigger in stayed) > 5
+    moments = {row["event_timestamp"] for build in (first, second) for row in build.values()}
+    assert len(moments) == 2
+
+    alone = assert_features_as_of(home, "x2q", first, around(moments), "from features.x2q")
+    assert alone == dict.fromkeys(stayed, 2) | {left: 1}
+    both = tmp_path / "both.parquet"
+    duckdb.execute(f"copy (from '{earlier}' union all from '{exported}') to '{both}'")
+    both.replace(exported)
+    found = assert_features_as_of(
+        home,
+        "x2q",
+        first,
+        around(moments),
+        f"from features.x2q at (version => {first_build}) union all from features.x2q",
+    )
+    # None, that of the first build, that of the second.
+    assert found == dict.fromkeys(stayed, 3) | {left: 2}
 
 
 @pytest.mark.slow
@@ -406,3 +478,12 @@ def test_historical_features_of_a_larger_shop(home, rows_of, run_dbt, run_feast)
     samples = [row for row in samples if row["user_id"] in users]
     assert sum(len(row["behaviors"]) == 50 for row in samples) > 100
     assert_historical_features_are(home, samples, zone)
+    rows = rows_of(home, "select query_text, event_timestamp from features.query_stats")
+    queries = random.Random(3).sample(sorted({row["query_text"] for row in rows}), 200)
+    moments = {row["event_timestamp"] for row in rows}
+    assert len(moments) == 5
+    found = assert_features_as_of(
+        home, "query_stats", queries, around(moments), "from features.query_stats"
+    )
+    # None, and one of each of five days.
+    assert Counter(found.values())[6] > 100
