@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
@@ -125,10 +126,10 @@ def stored(store) -> list:
     written=st.lists(
         st.tuples(
             st.sampled_from(["ann", "bob"]),
-            # Microseconds apart, and equal ones.
-            st.sampled_from([0.0, 1e-6, 0.5, 1.0, 90.0]),
+            # Few, for ties; a microsecond apart, and more.
+            st.sampled_from([0.0, 1e-6, 90.0]),
             st.sampled_from("abc"),
-            st.sampled_from([None, 0.0, 5.0]),
+            st.sampled_from([None, 5.0]),
         ),
         min_size=1,
         max_size=8,
@@ -316,7 +317,7 @@ def test_a_write_that_fails_leaves_no_guard_behind(tmp_path, monkeypatch):
 
 
 def test_processes_write_and_read_at_once(tmp_path):
-    """Four writers in turn; none is refused, the newest row of each user stays."""
+    """Four writers at once; none is refused, the newest row of each user stays."""
     store, config = applied(tmp_path)
     script = """
 import sys
@@ -324,19 +325,26 @@ sys.path.insert(0, sys.argv[1])
 from test_online_store import *
 from pathlib import Path
 store, config, writer = GuardedSqliteOnlineStore(), config_of(Path(sys.argv[2])), int(sys.argv[3])
-for turn in range(30):
-    second = (turn * 7 + writer) % 30 + writer / 10
+print("ready", flush=True)
+input()
+for turn in range(100):
+    second = (turn * 7 + writer) % 100 + writer / 10
     rows = [row(f"u{n}", second, f"{writer}-{second}") for n in range(40)]
     store.online_write_batch(config, VIEW, rows, None)
 """
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path), str(n)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for n in range(4)
     ]
+    assert [w.stdout.readline() for w in writers] == ["ready\n"] * 4
+    for w in writers:
+        print(file=w.stdin, flush=True)
     users = [f"u{n}" for n in range(40)]
     newest = 0.0
     while any(w.poll() is None for w in writers):
@@ -345,9 +353,10 @@ for turn in range(30):
         second = float(text.partition("-")[2]) if text else 0.0
         assert second >= newest
         newest = second
+        time.sleep(0.01)
     errors = [w.communicate()[1] for w in writers]
     assert [w.returncode for w in writers] == [0] * 4, errors
-    assert set(read(store, config, *users)) == {(START + timedelta(seconds=29), "3-29.3")}
+    assert set(read(store, config, *users)) == {(START + timedelta(seconds=99), "3-99.3")}
 
 
 def test_threads_write_through_one_store(tmp_path):
