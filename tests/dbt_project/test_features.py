@@ -366,8 +366,9 @@ def assert_features_as_of(home, view, keys, moments, known):
 
 
 def around(moments):
-    """Just before, at and just after each."""
-    return {moment + n * MICROSECOND for moment in moments for n in (-1, 0, 1)}
+    """Just before, at and just after each, and long after all."""
+    near = {moment + n * MICROSECOND for moment in moments for n in (-1, 0, 1)}
+    return near | {max(moments) + timedelta(days=90)}
 
 
 def test_historical_features_are_the_contexts_that_sql_made(random_shop, rows_of, run_feast):
