@@ -60,6 +60,10 @@ _EMPTY_QUERY = Rule(
     "'query_text is empty after normalisation'",
 )
 
+def _not_below(column: str, least: int) -> Rule:
+    return Rule(f"{column} < {least}", f"'{column} is below {least}'")
+
+
 _USERS = Table(
     "users",
     key=("user_id",),
@@ -88,6 +92,7 @@ _ITEMS = Table(
         Column("price", "DOUBLE"),
     ),
     replace=True,
+    rules=(_not_below("price", 0),),
 )
 
 _EVENTS = Table(
@@ -111,6 +116,8 @@ _EVENTS = Table(
             "action IN ('item_click', 'cart', 'order') AND item_id IS NULL",
             "action || ' without item_id'",
         ),
+        _not_below("quantity", 1),
+        _not_below("price", 0),
     ),
 )
 
@@ -143,6 +150,8 @@ _HINT_CANDIDATES = Table(
             "clicked_at IS NOT NULL AND NOT displayed",
             "'clicked_at on a candidate not displayed'",
         ),
+        _not_below("rank", 1),
+        _not_below("position", 1),
     ),
 )
 

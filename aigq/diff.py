@@ -43,7 +43,8 @@ def command(table: str, start: str, end: str | None, key: str | None, rows: int)
         found = compare(con, table, columns, old, new, rows)
     finally:
         con.close()
-    click.echo(f"{table}, snapshot {old} to {new}, by {', '.join(found['key'])}")
+    by = f", by {', '.join(found['key'])}" if found["key"] else ""
+    click.echo(f"{table}, snapshot {old} to {new}{by}")
     for kind in ("added", "removed", "changed"):
         click.echo(f"{kind:<8}{found[kind]:>12,} rows")
     click.echo(f"{'same':<8}{found['same']:>12,} rows")
@@ -57,7 +58,8 @@ def command(table: str, start: str, end: str | None, key: str | None, rows: int)
 
 
 def grain(table: str) -> list[str]:
-    """The columns that name a row of ``table``, from the raw contract or dbt's tests of it.
+    """The columns that name a row of ``table``, from the raw contract or dbt's tests of it; none
+    of a table of one row.
 
     Raises :class:`UserError` for other tables.
     """
@@ -82,6 +84,8 @@ def grain(table: str) -> list[str]:
                 columns = test["unique_grain"]["arguments"]["columns"]
                 if all(column.isidentifier() for column in columns):
                     return columns
+            elif test == "one_row":
+                return []
     raise UserError(f"{table}: its grain is not known here; name its columns with --key")
 
 
@@ -93,7 +97,7 @@ def compare(
     new: int,
     rows: int,
 ) -> dict[str, Any]:
-    """``key``: the columns that name a row, those of :func:`grain` where none are given.
+    """``key``: the columns that name a row, those of :func:`grain` where it is None.
 
     Returns this ``key``, counts of rows ``added``, ``removed``, ``changed`` and ``same``, of
     ``changed_columns``, lists of ``new_columns`` and ``lost_columns``, and at most ``rows``
@@ -103,10 +107,11 @@ def compare(
     name its rows.
     """
     before, after = (_columns(con, table, snapshot) for snapshot in (old, new))
-    key = key or grain(table)
+    key = grain(table) if key is None else key
+    # "is there": no column of a table is called so.
     states = {
-        "o": f"(SELECT *, true AS is_there FROM lake.{table} AT (VERSION => {old}))",
-        "n": f"(SELECT *, true AS is_there FROM lake.{table} AT (VERSION => {new}))",
+        "o": f'(SELECT *, true AS "is there" FROM lake.{table} AT (VERSION => {old}))',
+        "n": f'(SELECT *, true AS "is there" FROM lake.{table} AT (VERSION => {new}))',
     }
     shared = [c for c in after if c in before]
     for column in key:
@@ -115,29 +120,30 @@ def compare(
     for source in states.values():
         _require_key(con, table, source, key)
     values = [c for c in shared if c not in key]
-    differs = {c: f"o.{_quoted(c)} IS DISTINCT FROM n.{_quoted(c)}" for c in values}
+    differs = [f"o.{_quoted(c)} IS DISTINCT FROM n.{_quoted(c)}" for c in values]
+    # The table may have columns of any name; those of `changes` are beside them only by number.
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE changes AS
         SELECT
             CASE
-                WHEN o.is_there IS NULL THEN 'added'
-                WHEN n.is_there IS NULL THEN 'removed'
-                WHEN {" OR ".join(differs.values()) or "false"} THEN 'changed'
+                WHEN o."is there" IS NULL THEN 'added'
+                WHEN n."is there" IS NULL THEN 'removed'
+                WHEN {" OR ".join(differs) or "false"} THEN 'changed'
                 ELSE 'same'
-            END AS kind,
-            {", ".join(f"coalesce(n.{c}, o.{c}) AS {c}" for c in map(_quoted, key))},
-            {"".join(f"{d} AS {_quoted(c)}, " for c, d in differs.items())}
+            END AS change,
+            {"".join(f"coalesce(n.{c}, o.{c}) AS key_{i}, " for i, c in enumerate(map(_quoted, key)))}
+            {"".join(f"{condition} AS differs_{i}, " for i, condition in enumerate(differs))}
         FROM {states["o"]} AS o
         FULL JOIN {states["n"]} AS n ON {_same_key(key, "o", "n")}
         """
     )
-    counts = dict(con.execute("SELECT kind, count(*) FROM changes GROUP BY kind").fetchall())
+    counts = dict(con.execute("SELECT change, count(*) FROM changes GROUP BY change").fetchall())
     changed = {
         c: con.execute(
-            f"SELECT count(*) FROM changes WHERE kind = 'changed' AND {_quoted(c)}"
+            f"SELECT count(*) FROM changes WHERE change = 'changed' AND differs_{i}"
         ).fetchone()[0]
-        for c in values
+        for i, c in enumerate(values)
     }
     return {
         "key": key,
@@ -161,14 +167,14 @@ def _examples(
         "removed": {"o": "removed"},
         "changed": {"o": "was", "n": "is"},
     }[kind]
-    names = ", ".join(map(_quoted, key))
-    chosen = f"(SELECT {names} FROM changes WHERE kind = '{kind}' ORDER BY {names} LIMIT {rows})"
+    names = ", ".join(f"key_{i} AS {c}" for i, c in enumerate(map(_quoted, key))) or "change"
+    chosen = f"(SELECT {names} FROM changes WHERE change = '{kind}' ORDER BY ALL LIMIT {rows})"
     shown = {}
     for state, label in labels.items():
         cursor = con.execute(
-            f"SELECT s.* EXCLUDE is_there FROM {states[state]} AS s"
+            f'SELECT s.* EXCLUDE "is there" FROM {states[state]} AS s'
             f" SEMI JOIN {chosen} AS c ON {_same_key(key, 's', 'c')}"
-            f" ORDER BY {', '.join('s.' + _quoted(c) for c in key)}"
+            f" ORDER BY {', '.join('s.' + _quoted(c) for c in key) or 'ALL'}"
         )
         columns = [d[0] for d in cursor.description]
         shown[label] = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
@@ -177,19 +183,20 @@ def _examples(
 
 
 def _require_key(con: duckdb.DuckDBPyConnection, table: str, source: str, key: list[str]) -> None:
-    names = ", ".join(map(_quoted, key))
+    names = ", ".join(map(_quoted, key)) or "true"
     twice = con.execute(
-        f"SELECT {names} FROM {source} GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
+        f"SELECT {names} FROM {source} GROUP BY {names} HAVING count(*) > 1 LIMIT 1"
     ).fetchone()
+    if twice and not key:
+        raise UserError(f"{table} has several rows; expected one")
     if twice:
         row = ", ".join(f"{c} {value!r}" for c, value in zip(key, twice, strict=True))
         raise UserError(f"{table}: {', '.join(key)} do not name a row; several have {row}")
 
 
 def _same_key(key: list[str], left: str, right: str) -> str:
-    return " AND ".join(
-        f"{left}.{_quoted(c)} IS NOT DISTINCT FROM {right}.{_quoted(c)}" for c in key
-    )
+    same = [f"{left}.{_quoted(c)} IS NOT DISTINCT FROM {right}.{_quoted(c)}" for c in key]
+    return " AND ".join(same) or "true"
 
 
 def _columns(con: duckdb.DuckDBPyConnection, table: str, snapshot: int) -> list[str]:

@@ -25,7 +25,7 @@ RAW_TABLES: dict[str, str] = {
         recall_source VARCHAR, displayed BOOLEAN, position INTEGER, clicked_at TIMESTAMPTZ""",
     "raw.quarantine": """
         table_name VARCHAR, reason VARCHAR, row_json VARCHAR, source_file VARCHAR,
-        run_id VARCHAR, quarantined_at TIMESTAMPTZ""",
+        source_row BIGINT, run_id VARCHAR, quarantined_at TIMESTAMPTZ""",
 }
 
 # The schemas of dbt's models. Made beforehand: dbt would make them before it has the turn to write.

@@ -167,7 +167,7 @@ class WriteLock:
 def ensure_lake(home: Home) -> None:
     """Create the lake, and the schemas, ingest and job tables it lacks, empty. Safe at any time.
 
-    A job table that an earlier version made gets the columns it lacks, null in the rows it has. An
+    A table that an earlier version made gets the columns it lacks, null in the rows it has. An
     earlier version's lake gets the options it lacks; what builds left in its catalog goes with the
     snapshots that ``aigq expire`` removes.
     """
@@ -185,7 +185,7 @@ def ensure_lake(home: Home) -> None:
             missing = {n: c for n, c in (RAW_TABLES | JOB_TABLES).items() if n not in present}
             new_columns = [
                 f"{table} ADD COLUMN IF NOT EXISTS {name} {type_}"
-                for table, declared in JOB_TABLES.items()
+                for table, declared in (RAW_TABLES | JOB_TABLES).items()
                 for name, type_ in columns(declared).items()
                 if table in present and name not in present[table]
             ]

@@ -19,6 +19,9 @@ from aigq.contract import TABLES
 from aigq.ingest import adapters, files, judge, stage
 from aigq.settings import Home, UserError
 
+# Of each table; a reason that holds a value of the row may have many forms.
+_REASONS_SHOWN = 10
+
 # Yields the staged sources of a table; files are opened one by one as they are read.
 Loader = Callable[[duckdb.DuckDBPyConnection, Path], Iterator[tuple[str, files.Source]]]
 
@@ -59,7 +62,9 @@ def _folder_loader(source: tuple[Path, ...]) -> tuple[Loader, list[str]]:
         paths = [(table, path) for table, paths in found.items() for path in paths]
         for table, path in tqdm(paths, desc="read", unit="file"):
             opened = files.open_source(con, path, scratch)
-            if opened is not None:
+            if opened is None:
+                click.echo(f"{path}: empty, no rows of {table}", err=True)
+            else:
                 yield table, opened
 
     return load, list(found)
@@ -110,7 +115,8 @@ def ingest(run: jobs.Run, tables: list[str], loader: Loader) -> dict[str, judge.
             )
 
         stored = warehouse.write(run.home, write)
-        _report(run, counts, database, stored)
+        _report(run, counts, stored)
+        _report_reasons(counts, database)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return counts
@@ -143,7 +149,7 @@ def _stage_and_judge(
         con.close()
 
 
-def _report(run: jobs.Run, counts: dict[str, judge.Counts], database: Path, stored: int) -> None:
+def _report(run: jobs.Run, counts: dict[str, judge.Counts], stored: int) -> None:
     click.echo(
         f"{'table':<16}{'rows in':>12}{'new':>12}{'replaced':>12}{'quarantined':>14}"
         f"{'exact repeats':>16}"
@@ -157,20 +163,21 @@ def _report(run: jobs.Run, counts: dict[str, judge.Counts], database: Path, stor
         run.wrote(f"lake.raw.{table}", c.new + c.replaced)
         run.metrics[table] = vars(c)
     run.wrote("lake.raw.quarantine", stored)
-    _report_reasons(counts, database)
 
 
 def _report_reasons(counts: dict[str, judge.Counts], database: Path) -> None:
-    con = duckdb.connect(str(database), read_only=True)
-    try:
-        for table, c in counts.items():
-            if not c.quarantined:
-                continue
-            rows = con.execute(f"""
-                SELECT coalesce(r.reason, 'same key, other content'), count(*)
-                FROM rows_{table} AS r JOIN outcome_{table} AS o ON o.row_id = r.rowid
-                WHERE o.outcome = 'quarantined' GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT 10""")
-            for reason, count in rows.fetchall():
-                click.echo(f"quarantined {table}: {count:,} x {reason}")
-    finally:
-        con.close()
+    broken = [table for table, c in counts.items() if c.quarantined]
+    if not broken:
+        return
+    with duckdb.connect() as con:
+        con.execute(f"ATTACH {files.literal(database)} AS stage (READ_ONLY)")
+        for table in broken:
+            reasons = con.execute(f"""
+                SELECT reason, count(*), min_by(source_file, row_id), min_by(source_row, row_id)
+                FROM ({judge.quarantined(TABLES[table])}) GROUP BY reason ORDER BY 2 DESC, 1
+                """).fetchall()
+            for reason, count, file, row in reasons[:_REASONS_SHOWN]:
+                click.echo(f"quarantined {table}: {count:,} x {reason} (first: {file}, row {row})")
+            if len(reasons) > _REASONS_SHOWN:
+                click.echo(f"quarantined {table}: {len(reasons) - _REASONS_SHOWN:,} more reasons")
+    click.echo("what is quarantined: aigq sql 'FROM raw.quarantine'")

@@ -122,6 +122,20 @@ def _same(table: Table, left: str, right: str) -> str:
     )
 
 
+def quarantined(table: Table) -> str:
+    """The query of rows that are not loaded: row_id, reason, source_file, source_row (from 1)."""
+    conflict = f"another row with the same {', '.join(table.key)} was loaded before"
+    return f"""
+        SELECT r.rowid AS row_id, coalesce(r.reason, '{conflict}') AS reason, r.source_file,
+            r.rowid - files.first + 1 AS source_row
+        FROM stage.rows_{table.name} AS r
+        JOIN stage.outcome_{table.name} AS o ON o.row_id = r.rowid
+        JOIN (
+            SELECT source_file, min(rowid) AS first FROM stage.rows_{table.name} GROUP BY ALL
+        ) AS files ON files.source_file = r.source_file
+        WHERE o.outcome = 'quarantined'"""
+
+
 def write(con: duckdb.DuckDBPyConnection, table: Table, counts: Counts, run_id: str) -> int:
     """Bring the judged rows into the lake; returns the rows that quarantine gained.
 
@@ -149,19 +163,17 @@ def write(con: duckdb.DuckDBPyConnection, table: Table, counts: Counts, run_id: 
 
 def _write_quarantine(con: duckdb.DuckDBPyConnection, table: Table, run_id: str) -> int:
     content = ", ".join(f"'{name}': r.{name}" for name in table.column_names)
-    conflict = f"another row with the same {', '.join(table.key)} was loaded before"
     return con.execute(
         f"""
         INSERT INTO lake.raw.quarantine
+            (table_name, reason, row_json, source_file, source_row, run_id, quarantined_at)
         WITH broken AS (
-            SELECT coalesce(r.reason, $conflict) AS reason,
-                coalesce(r.row_json, to_json({{{content}}})::VARCHAR) AS row_json,
-                r.source_file, r.rowid AS row_id
-            FROM stage.rows_{table.name} AS r
-            JOIN stage.outcome_{table.name} AS o ON o.row_id = r.rowid
-            WHERE o.outcome = 'quarantined'
+            SELECT q.*, coalesce(r.row_json, to_json({{{content}}})::VARCHAR) AS row_json
+            FROM ({quarantined(table)}) AS q
+            JOIN stage.rows_{table.name} AS r ON r.rowid = q.row_id
         )
-        SELECT $table, reason, row_json, min_by(source_file, row_id), $run_id, now()
+        SELECT $table, reason, row_json, min_by(source_file, row_id), min_by(source_row, row_id),
+            $run_id, now()
         FROM broken
         WHERE NOT EXISTS (
             SELECT 1 FROM lake.raw.quarantine AS known
@@ -170,7 +182,7 @@ def _write_quarantine(con: duckdb.DuckDBPyConnection, table: Table, run_id: str)
         )
         GROUP BY reason, row_json
         ORDER BY min(row_id)""",
-        {"conflict": conflict, "table": table.name, "run_id": run_id},
+        {"table": table.name, "run_id": run_id},
     ).fetchone()[0]
 
 

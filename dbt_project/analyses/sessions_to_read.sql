@@ -1,4 +1,4 @@
--- Twenty sessions of the newest day to read by eye: what the user did, what the labels are.
+-- Sessions of the newest day to read by eye, those with the longest context first: what the user did, what the labels are.
 select
     session_id,
     session_start_at,
@@ -10,4 +10,3 @@ select
 from {{ ref('samples_direct') }}
 where session_date = (select max(session_date) from {{ ref('samples_direct') }})
 order by len(behaviors) desc, session_id
-limit 20

@@ -19,6 +19,35 @@
 {% endif %}
 {% endmacro %}
 
+{# A build of everything from nothing is of a folder that was not meant, and would settle the shop's
+   variables; a day that is not the shop's would be built of nothing. #}
+{% macro refuse_what_no_log_has() %}
+{% if execute and flags.WHICH in ('run', 'build') %}
+    {% set events, requests = source('raw', 'events'), source('raw', 'hint_requests') %}
+    {% set found = run_query("(select 1 from " ~ events ~ " limit 1) union all (select 1 from " ~ requests ~ " limit 1)") %}
+    {% if not found.rows and not parts_chosen() %}
+        {{ exceptions.raise_compiler_error(
+            "no event and no hint request is in the lake of '" ~ (env_var('AIGQ_HOME', '') or 'data')
+            ~ "': load a log with `aigq ingest`, or name another folder in AIGQ_HOME") }}
+    {% elif rebuild_days() %}
+        {% set shop = run_query(
+            "select " ~ shop_date('min(moment)') ~ ", " ~ shop_date('max(moment)') ~ " from ("
+            ~ "select unnest([min(occurred_at), max(occurred_at)]) as moment from " ~ events
+            ~ " union all select unnest([min(requested_at), max(requested_at)]) from " ~ requests
+            ~ " union all select max(clicked_at) from " ~ source('raw', 'hint_candidates') ~ ")").rows[0] %}
+        {% set days = run_query(
+            "select cast(unnest(" ~ rebuild_days() | tojson | replace('"', "'") ~ ") as date)").columns[0].values() %}
+        {% set others = [] %}
+        {% for day in days if not shop[0] or not shop[0] <= day <= shop[1] %}{% do others.append(day) %}{% endfor %}
+        {% if others %}
+            {{ exceptions.raise_compiler_error(
+                "'rebuild_days' holds " ~ others | join(', ') ~ "; the shop's days are "
+                ~ (shop[0] ~ " to " ~ shop[1] if shop[0] else "none so far")) }}
+        {% endif %}
+    {% endif %}
+{% endif %}
+{% endmacro %}
+
 {# An event before the first day, or hints where there were none, would move the split and all that
    is replayed: history is rewritten only when that is asked for. #}
 {% macro refuse_moved_split() %}

@@ -8,18 +8,27 @@
     '{{ (value | string).replace("'", "''") }}'
 {%- endmacro %}
 
+{# The options by which this command is of a part of the project. #}
+{% macro parts_chosen() %}
+{% set chosen = [] %}
+{% for name in ['select', 'exclude', 'selector'] if invocation_args_dict.get(name) %}{% do chosen.append(name) %}{% endfor %}
+{{ return(chosen) }}
+{% endmacro %}
+
 {% macro start_run() %}
 {% set given = {} %}
-{% for name in ['select', 'exclude', 'selector', 'full_refresh'] if invocation_args_dict.get(name) %}
+{% for name in parts_chosen() + ['full_refresh'] if invocation_args_dict.get(name) %}
     {% do given.update({name: invocation_args_dict[name]}) %}
 {% endfor %}
 {% set settings = {} %}
 {% for name in shop_vars() %}{% do settings.update({name: var(name)}) %}{% endfor %}
-{# YAML reads a day as a date. #}
-{% do settings.update({'rebuild_days': var('rebuild_days') | map('string') | list}) %}
+{% do settings.update({'rebuild_days': rebuild_days()}) %}
 {% set parameters = {
     'target': target.name, 'vars': settings, 'versions': newest_versions(), 'arguments': given
 } %}
+{# Whoever has the turn to write is the only run of dbt: others without an end were killed. (Of two
+   machines at one Postgres catalog the other may be at work; its end then says how it ended.) #}
+update {{ source('meta', 'runs') }} set status = 'killed' where status = 'running' and job like 'dbt %';
 insert into {{ source('meta', 'runs') }}
     (run_id, job, started_at, status, snapshot_read, code_version, parameters)
 select

@@ -11,10 +11,21 @@
     ]) }}
 {% endmacro %}
 
+{# `rebuild_days` as texts; one day needs no brackets. YAML reads a day as a date. #}
+{% macro rebuild_days() %}
+{% set given = var('rebuild_days') %}
+{{ return((given if given is iterable and given is not string else [given]) | map('string') | list) }}
+{% endmacro %}
+
 {# Stop before anything is built where a variable cannot be meant; all such are named at once. #}
 {% macro check_vars() %}
 {% if execute %}
     {% set wrong = [] %}
+    {# A name that nothing reads would be passed over. #}
+    {% set known = shop_vars() + ['rebuild_days'] %}
+    {% for name in invocation_args_dict.get('vars') or {} if name not in known %}
+        {% do wrong.append("there is no variable '" ~ name ~ "', there are " ~ known | join(', ')) %}
+    {% endfor %}
     {% for name in shop_vars() if name not in ('shop_timezone', 'x2q_lambda') %}
         {% set value = var(name) %}
         {% if not (value is integer) or value is boolean or value < 1 %}
@@ -30,14 +41,9 @@
         {% do wrong.append(
             "'shop_timezone' must be an IANA time zone such as Asia/Shanghai, got " ~ zone) %}
     {% endif %}
-    {% set days = var('rebuild_days') %}
-    {% if days is string or days is mapping or days is not iterable %}
-        {% do wrong.append("'rebuild_days' must be a list of days such as [2026-02-03], got " ~ days) %}
-    {% else %}
-        {% for day in days if not is_date(day | string) %}
-            {% do wrong.append("'rebuild_days' holds " ~ day ~ ", which is no day such as 2026-02-03") %}
-        {% endfor %}
-    {% endif %}
+    {% for day in rebuild_days() if not is_date(day) %}
+        {% do wrong.append("'rebuild_days' holds " ~ day ~ ", which is no day such as 2026-02-03") %}
+    {% endfor %}
     {% if wrong %}
         {{ exceptions.raise_compiler_error(
             "variables that cannot be meant: " ~ wrong | join('; ')) }}
@@ -52,20 +58,19 @@
 {# dbt does not remember `--vars`: days built without those of the last build would not fit the
    others. #}
 {% macro refuse_changed_vars() %}
-{% set last = last_complete_run() %}
-{% set chosen = [] %}
-{% for name in ['select', 'exclude', 'selector'] if invocation_args_dict.get(name) %}{% do chosen.append(name) %}{% endfor %}
-{% if last and (chosen or not flags.FULL_REFRESH) %}
-    {% set changed = [] %}
+{% set last = last_complete_run() if flags.WHICH != 'generate' %}
+{% if last and (parts_chosen() or not flags.FULL_REFRESH) %}
+    {% set changed, as_built = [], [] %}
     {# A shop built by an earlier version may lack one. #}
     {% for name in built_in_vars() if name in last['vars'] and last['vars'][name] | string != var(name) | string %}
         {% do changed.append(name ~ ' was ' ~ last['vars'][name] ~ ' and is now ' ~ var(name)) %}
+        {% do as_built.append(name ~ ': ' ~ last['vars'][name]) %}
     {% endfor %}
     {% if changed %}
         {{ exceptions.raise_compiler_error(
             "the shop was built with other variables: " ~ changed | join('; ')
-            ~ ". Give the same --vars again or put them into dbt_project.yml; to build every day anew"
-            ~ " with these, give --full-refresh and build everything") }}
+            ~ ". Give --vars '{" ~ as_built | join(', ') ~ "}', or put these into dbt_project.yml; to build"
+            ~ " every day anew with others, give --full-refresh and build everything") }}
     {% endif %}
 {% endif %}
 {% endmacro %}

@@ -266,11 +266,18 @@ def test_history_is_rewritten_only_when_asked(home, insert_raw, run_dbt, rows_of
     assert texts[0] == ["lamp 1", rule]
     assert texts[1] == ["lamp 1", "bright lamp", "lamp 2", "bright lamp"]
 
-    asked = variables | {"rebuild_days": ["2026-03-02"]}
+    # One day needs no brackets.
+    asked = variables | {"rebuild_days": "2026-03-02"}
     run_dbt(home, "run", variables=asked)
     assert samples()[2] == ("south", ["lamp 2", "candle"], ["bright lamp"])
     (run,) = rows_of(home, "from meta.runs order by started_at desc limit 1")
     assert json.loads(run["parameters"])["vars"]["rebuild_days"] == ["2026-03-02"]
+
+    others = variables | {"rebuild_days": ["2026-03-01", "2026-02-28", "2026-03-04"]}
+    result = run_dbt(home, "run", variables=others, check=False)
+    assert result.returncode != 0
+    refused = "holds 2026-02-28, 2026-03-04; the shop's days are 2026-03-01 to 2026-03-03"
+    assert refused in " ".join(result.stdout.split())
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 
 from aigq.settings import Home
 
@@ -29,8 +30,13 @@ def test_what_a_build_leaves_out_passes(random_shop, run_dbt, tmp_path):
     assert {name for name in ran if not name.startswith("operation.")} == unit_tests | implied
 
 
-# Of the views whose tests are tagged `implied`: the table that is asked the same.
+# Of the views and sources whose tests are tagged `implied`: the model that is asked the same.
 ASKED_OF = {
+    "users": "stg_users",
+    "items": "stg_items",
+    "events": "stg_events",
+    "hint_requests": "stg_hint_requests",
+    "hint_candidates": "stg_hint_candidates",
     "behaviors": "behavior_events",
     "query_clicks": "behavior_events",
     "baseline_popularity": "baseline_lists",
@@ -46,19 +52,19 @@ ASKED_OF = {
 def test_what_is_implied_is_asked_of_a_table(random_shop):
     home, _ = random_shop
     nodes = _artifact(home, "manifest")["nodes"].values()
-    tests = [
-        node for node in nodes if node["resource_type"] == "test" and node.get("attached_node")
-    ]
-    asked = {
-        (test["attached_node"].removeprefix("model.aigq."), test["test_metadata"]["name"])
-        for test in tests
-        if "implied" not in test["tags"]
-    }
-    implied = [test for test in tests if "implied" in test["tags"]]
-    assert len(implied) >= 8
-    for test in implied:
-        view = test["attached_node"].removeprefix("model.aigq.")
-        assert (ASKED_OF[view], test["test_metadata"]["name"]) in asked, view
+    tests = [n for n in nodes if n["resource_type"] == "test" and n.get("test_metadata")]
+
+    def asked(of: Iterable[dict]) -> set[tuple[str, str]]:
+        return {
+            (test["depends_on"]["nodes"][0].split(".")[-1], test["test_metadata"]["name"])
+            for test in of
+        }
+
+    implied = asked(test for test in tests if "implied" in test["tags"])
+    assert len(implied) >= 13
+    others = asked(test for test in tests if "implied" not in test["tags"])
+    for view, name in implied:
+        assert (ASKED_OF[view], name) in others, view
 
 
 def test_a_command_takes_the_rest_and_a_selection_all(home, run_dbt):

@@ -145,7 +145,7 @@ def test_a_row_already_in_quarantine_is_not_stored_twice(shop, rows):
     first = shop.query("SELECT * FROM raw.quarantine")
     assert shop.counts(shop.ingest())["events"] == (5, 0, 0, 1, 4)
     assert shop.query("SELECT * FROM raw.quarantine") == first
-    table, reason, row, source, run_id, _ = first[0]
+    table, reason, row, source, _, run_id, _ = first[0]
     assert (table, reason) == ("events", "unknown action dance")
     assert json.loads(row)["action"] == "dance"
     assert source.endswith("events.csv")
@@ -187,6 +187,11 @@ BROKEN_ROWS = [
     ("events", {"action": "order", "item_id": None}, "order without item_id"),
     ("events", {"quantity": "1.5"}, "quantity is not a whole number"),
     ("events", {"quantity": "99999999999"}, "quantity is not a whole number"),
+    ("events", {"quantity": "0"}, "quantity is below 1"),
+    ("events", {"price": "-0.01"}, "price is below 0"),
+    ("items", {"price": "-1"}, "price is below 0"),
+    ("hint_candidates", {"rank": "0"}, "rank is below 1"),
+    ("hint_candidates", {"position": "0"}, "position is below 1"),
     ("hint_requests", {"requested_at": None}, "requested_at is null"),
     ("hint_requests", {"requested_at": "1677-09-20"}, "requested_at is before 2000-01-01"),
     ("hint_candidates", {"clicked_at": "1970-01-01"}, "clicked_at is before 2000-01-01"),
@@ -228,7 +233,58 @@ def test_broken_rows_are_quarantined_and_their_neighbours_load(shop, rows):
         )
     }
     assert found == expected
-    assert "quarantined users: 1 x user_id is null" in result.output
+    file = shop.landing / "users.csv"
+    assert f"quarantined users: 1 x user_id is null (first: {file}, row 4)\n" in result.output
+    assert result.stdout.endswith("what is quarantined: aigq sql 'FROM raw.quarantine'\n")
+
+
+def test_where_a_broken_row_stands_is_said_and_kept(shop, rows, encoded):
+    """Its file, and its row there; the reason as it is kept."""
+    good, *_ = rows["events"]
+    broken, other = good | {"event_id": "b1", "action": "dance"}, good | {"action": "app_exit"}
+    for name, those in (
+        ("a.csv", [good]),
+        ("b.jsonl", [good | {"event_id": "e7"}, other, broken]),
+        ("c.parquet", [broken | {"event_id": "b2"}, good | {"event_id": "e8"}]),
+    ):
+        shop.put(f"events/{name}", encoded(those, "events", name.split(".")[1]))
+    conflict = "another row with the same event_id was loaded before"
+    output = shop.ingest().stdout
+    folder = shop.landing / "events"
+    first = f"(first: {folder / 'b.jsonl'}, row"
+    assert f"quarantined events: 2 x unknown action dance {first} 3)\n" in output
+    assert f"quarantined events: 1 x {conflict} {first} 2)\n" in output
+    assert shop.query(
+        "SELECT reason, row_json->>'event_id', source_file, source_row FROM raw.quarantine"
+        " ORDER BY source_file, source_row"
+    ) == [
+        (conflict, "e1", str(folder / "b.jsonl"), 2),
+        ("unknown action dance", "b1", str(folder / "b.jsonl"), 3),
+        ("unknown action dance", "b2", str(folder / "c.parquet"), 1),
+    ]
+
+
+def test_of_many_reasons_the_first_are_said_and_how_many_others(shop, rows):
+    good, *_ = rows["events"]
+    shop.put_rows(
+        "events",
+        [good | {"event_id": f"b{i}", "action": f"action{i:02}"} for i in range(12)] + [good],
+    )
+    output = shop.ingest().stdout
+    assert "1 x unknown action action09" in output and "action10" not in output
+    assert "quarantined events: 2 more reasons\n" in output
+
+
+def test_rows_keep_their_number_in_a_file_of_many(shop, rows):
+    """However many threads read it."""
+    good, *_ = rows["events"]
+    many = [good | {"event_id": f"e{i}"} for i in range(400_000)]
+    for number in (3, 123_456, 399_999):
+        many[number]["action"] = f"number {number + 1}"
+    shop.put_rows("events", many)
+    shop.ingest()
+    found = shop.query("SELECT reason, source_row FROM raw.quarantine ORDER BY source_row")
+    assert found == [(f"unknown action number {n}", n) for n in (4, 123_457, 400_000)]
 
 
 def test_a_time_within_a_day_of_now_is_welcome(shop, rows):
@@ -271,7 +327,9 @@ def test_an_empty_file_is_zero_rows(shop, rows, ending):
     shop.put_shop()
     shop.put("users.csv", "")
     (shop.landing / "users.csv").rename(shop.landing / f"users.{ending}")
-    assert shop.counts(shop.ingest())["users"] == (0, 0, 0, 0, 0)
+    result = shop.ingest()
+    assert shop.counts(result)["users"] == (0, 0, 0, 0, 0)
+    assert f"users.{ending}: empty, no rows of users\n" in result.output
 
 
 @pytest.mark.parametrize("content", ["user_id,age_band,gender,region,registered_at\n", "\n\n", "﻿"])

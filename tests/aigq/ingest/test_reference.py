@@ -45,17 +45,17 @@ ROWS = {
         action=["search", "item_click", "app_exit", "sing"],
         query_text=["q", "Q", " \u00a0", None],
         item_id=["i", None],
-        quantity=[None, "1", "1.5"],
-        price=[None],
+        quantity=[None, "1", "1.5", "0"],
+        price=[None, "0", "-0.5"],
     ),
     "hint_candidates": _rows(
         request_id=["a", "b", None],
-        rank=["1", "2", "one"],
+        rank=["1", "2", "one", "0"],
         query_text=["q", "\u3000"],
         rank_score=["0.5", "0.5", "NaN"],
         recall_source=[None],
         displayed=["true", "true", "false"],
-        position=[None],
+        position=[None, "1", "0"],
         clicked_at=[None, "2024-02-01 00:00:00"],
     ),
 }
@@ -73,13 +73,15 @@ def is_broken(table: str, row: dict) -> bool:
         searched = values["action"] == "search"
         return (
             values["action"] not in ACTIONS
-            or values["quantity"] == "1.5"
+            or values["quantity"] in ("1.5", "0")
+            or values["price"] == "-0.5"
             or (searched and not (values["query_text"] or "").strip())
             or (values["action"] == "item_click" and values["item_id"] is None)
         )
     if table == "hint_candidates":
         return (
-            values["rank"] == "one"
+            values["rank"] in ("one", "0")
+            or values["position"] == "0"
             or values["rank_score"] == "NaN"
             or not values["query_text"].strip()
             or (values["displayed"] == "false" and values["clicked_at"] is not None)
