@@ -60,6 +60,7 @@ _EMPTY_QUERY = Rule(
     "'query_text is empty after normalisation'",
 )
 
+
 def _not_below(column: str, least: int) -> Rule:
     return Rule(f"{column} < {least}", f"'{column} is below {least}'")
 

@@ -34,7 +34,7 @@ _GRACE = timedelta(days=1)
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, remove nothing.")
 def command(older_than_days: float, dry_run: bool) -> None:
     """Remove old snapshots that no run refers to and files nobody reads any more; merge small
-    files."""
+    files. Files of a removed snapshot stay for a day, for whoever reads it."""
     home = Home.from_environment()
     before = datetime.now(UTC) - timedelta(days=older_than_days)
     if dry_run:
@@ -76,7 +76,8 @@ def expire(run: jobs.Run, before: datetime) -> None:
     run.metrics |= {"snapshots_removed": removed, "snapshots_kept": kept}
     run.metrics |= {"files_merged": merged, "files_removed": files}
     run.summary.append(
-        f"  removed {removed:,} snapshots (kept {kept:,}) and {files:,} files; merged {merged:,}"
+        f"  removed {removed:,} snapshots (kept {kept:,}) and {files:,} files that were due (a day"
+        f" after their snapshot went); merged {merged:,}"
     )
 
 

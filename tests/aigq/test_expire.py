@@ -142,7 +142,9 @@ def test_small_files_are_merged_and_every_state_stays(home):
     assert before == 10
     assert {len(rows) for rows in content} >= {50, 100, 150, 200, 250, 300, 350, 400, 450}
     result = CliRunner().invoke(main, ["expire"])
-    assert "files; merged" in result.output, result.output
+    assert "files that were due (a day after their snapshot went); merged" in result.output, (
+        result.output
+    )
     after, same = found()
     assert after < before
     assert same == content

@@ -81,3 +81,11 @@ def test_a_command_takes_the_rest_and_a_selection_all(home, run_dbt):
     of_model = listed("--output-keys", "unique_id", "-s", "behavior_events query_clicks")
     assert {name.split(".")[0] for name in of_model} == {"model", "test", "unit_test"}
     assert of_model & implied
+
+    # What compares labels with samples waits for the samples.
+    of_labels = listed("--output-keys", "unique_id", "-s", "+label_lists")
+    tests = {name for name in of_labels if name.startswith("test.")}
+    assert len(tests) > 20
+    for name in tests:
+        read = {n for n in manifest["nodes"][name]["depends_on"]["nodes"] if n.startswith("model.")}
+        assert read <= of_labels, name
