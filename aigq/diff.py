@@ -121,6 +121,7 @@ def compare(
         _require_key(con, table, source, key)
     values = [c for c in shared if c not in key]
     differs = [f"o.{_quoted(c)} IS DISTINCT FROM n.{_quoted(c)}" for c in values]
+    names = [f"coalesce(n.{c}, o.{c})" for c in map(_quoted, key)]
     # The table may have columns of any name; those of `changes` are beside them only by number.
     con.execute(
         f"""
@@ -132,7 +133,7 @@ def compare(
                 WHEN {" OR ".join(differs) or "false"} THEN 'changed'
                 ELSE 'same'
             END AS change,
-            {"".join(f"coalesce(n.{c}, o.{c}) AS key_{i}, " for i, c in enumerate(map(_quoted, key)))}
+            {"".join(f"{name} AS key_{i}, " for i, name in enumerate(names))}
             {"".join(f"{condition} AS differs_{i}, " for i, condition in enumerate(differs))}
         FROM {states["o"]} AS o
         FULL JOIN {states["n"]} AS n ON {_same_key(key, "o", "n")}
