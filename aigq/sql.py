@@ -55,7 +55,9 @@ def command(query: str, as_of: str | None, output: str) -> None:
                 values = dict(zip(names, map(_as_json, row), strict=True))
                 print(json.dumps(values, default=str, allow_nan=False))
     except duckdb.Error as error:
-        raise UserError(str(error)) from None
+        # What is there now may not have been there then.
+        then = "" if snapshot is None else f"\n(in the lake as of snapshot {snapshot})"
+        raise UserError(f"{error}{then}") from None
     finally:
         con.close()
 

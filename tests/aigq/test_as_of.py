@@ -76,7 +76,7 @@ def test_a_time_is_the_newest_state_by_then(home, two_runs):
 def test_what_names_no_state_is_an_error(home, two_runs):
     first, _ = two_runs
     for text, message in (
-        ("999", r"no snapshot 999 \(any more\); there are 0 to \d+"),
+        ("999", r"no snapshot 999 \(any more\); the oldest is 0, the newest \d+"),
         ("soon", "expected a run, a snapshot's number or an ISO 8601 time, got 'soon'"),
         (first.run_id[:9], "several runs begin with '20"),
     ):
@@ -107,3 +107,17 @@ def test_sql_as_of_a_run(home, two_runs):
     for run, count in zip(two_runs, (1, 2), strict=True):
         result = CliRunner().invoke(main, [*query, "--as-of", run.run_id])
         assert result.output == f"users\n{count}\n"
+
+
+def test_sql_says_of_which_state_it_speaks(home, two_runs):
+    warehouse.write(home, lambda con: con.execute("CREATE TABLE lake.raw.later AS SELECT 1 AS n"))
+    query = ["sql", "FROM raw.later"]
+    result = CliRunner().invoke(main, [*query, "--as-of", two_runs[0].run_id])
+    assert result.exit_code == 1 and "Table with name later does not exist" in result.output
+    assert f"(in the lake as of snapshot {snapshot_of(home, two_runs[0])})" in result.output
+    assert CliRunner().invoke(main, query).exit_code == 0
+
+
+def snapshot_of(home, run) -> int:
+    with warehouse.connect(home, read_only=True) as con:
+        return resolve_snapshot(con, run.run_id)
