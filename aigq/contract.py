@@ -8,8 +8,9 @@ from dataclasses import dataclass
 # A folder beside a shop's files that is not read: what only the simulator knows of its own shop.
 TRUTH = "truth"
 # A row with an earlier time (UTC) is quarantined. What stands for an unknown time is mostly a date
-# long ago, and would become the shop's first day, or overflow where times are counted.
-EARLIEST = "2000-01-01"
+# long ago, up to the first day of 2000 in whatever zone, and would become the shop's first day, or
+# overflow where times are counted.
+EARLIEST = "2000-01-02"
 ACTIONS = ("search_entry", "search", "item_click", "cart", "order", "app_exit")
 
 

@@ -91,4 +91,4 @@ def query_source(con: duckdb.DuckDBPyConnection, path: Path) -> Source:
         con.execute(f"CREATE TABLE {result} AS {statements[0].query}")
     except duckdb.Error as error:
         raise UserError(f"{path}: {error}") from None
-    return relation_source(con, str(path), result)
+    return relation_source(con, str(path), result, is_file=False)

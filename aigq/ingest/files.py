@@ -31,13 +31,15 @@ class Source:
     """Rows to read: ``sql`` is a FROM item, ``texts`` maps each of its columns to an SQL text.
 
     ``label`` names the file in messages. ``absent_is_null``: the format leaves out null values, so
-    a column that no row has is a column of nulls.
+    a column that no row has is a column of nulls. ``is_file``: the rows are those of the file, one
+    by one; else they are what the query in it makes of others.
     """
 
     label: str
     sql: str
     texts: dict[str, str]
     absent_is_null: bool = False
+    is_file: bool = True
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -125,7 +127,9 @@ def broken(path: Path | str, error: Exception) -> UserError:
             break
         if line:
             said.append(line)
-    return UserError(f"{path}: broken file, nothing was ingested: {' / '.join(said)}")
+    if "state machine reached an invalid state" in said[0]:
+        said.append("expected lines that end in LF or CR LF, and no other CR outside quotes")
+    return UserError(f"{path}: broken file, nothing was taken from it: {' / '.join(said)}")
 
 
 def _unpacked(path: Path, scratch: Path) -> Path:
@@ -137,17 +141,19 @@ def _unpacked(path: Path, scratch: Path) -> Path:
         with gzip.open(path) as packed, plain.open("wb") as out:
             shutil.copyfileobj(packed, out, 1 << 20)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: broken gzip file, nothing was ingested: {error}") from None
+        raise UserError(f"{path}: broken gzip file, nothing was taken from it: {error}") from None
     return plain
 
 
 def _open_parquet(con: duckdb.DuckDBPyConnection, path: Path, plain: Path) -> Source:
     # binary_as_string: some writers leave the text annotation out.
     sql = f"read_parquet({_path(plain)}, binary_as_string=true, hive_partitioning=false)"
-    return relation_source(con, str(path), sql)
+    return relation_source(con, str(path), sql, is_file=True)
 
 
-def relation_source(con: duckdb.DuckDBPyConnection, label: str, sql: str) -> Source:
+def relation_source(
+    con: duckdb.DuckDBPyConnection, label: str, sql: str, *, is_file: bool
+) -> Source:
     """A source of typed columns (parquet, or an adapter's query)."""
     types = con.execute(f"SELECT column_name, column_type FROM (DESCRIBE FROM {sql})").fetchall()
     texts = {}
@@ -156,7 +162,7 @@ def relation_source(con: duckdb.DuckDBPyConnection, label: str, sql: str) -> Sou
         nested = column_type.startswith(("MAP(", "STRUCT(")) or column_type.endswith("]")
         texts[name] = f"to_json({column})::VARCHAR" if nested else f"{column}::VARCHAR"
         _refuse_float_ids(label, name, column_type)
-    return Source(label, sql, texts)
+    return Source(label, sql, texts, is_file=is_file)
 
 
 def _refuse_float_ids(label: str, name: str, column_type: str) -> None:

@@ -47,7 +47,9 @@ def command(source: tuple[Path, ...], adapter: str | None) -> None:
     home = Home.from_environment()
     parameters = {"source": [str(s) for s in source], "adapter": adapter}
     with jobs.job(home, "ingest", parameters) as run, _one_at_a_time(home):
-        ingest(run, tables, loader)
+        lines = ingest(run, tables, loader)
+    # Once the load is recorded: whoever reads them may have gone.
+    click.echo("\n".join(lines))
 
 
 def _folder_loader(source: tuple[Path, ...]) -> tuple[Loader, list[str]]:
@@ -97,8 +99,9 @@ def _one_at_a_time(home: Home) -> Iterator[None]:
         yield
 
 
-def ingest(run: jobs.Run, tables: list[str], loader: Loader) -> dict[str, judge.Counts]:
-    """Stage, judge, write, report. Raises :class:`UserError` before anything is written."""
+def ingest(run: jobs.Run, tables: list[str], loader: Loader) -> list[str]:
+    """Stage, judge, write; returns a report, line by line. Raises :class:`UserError` before
+    anything is written."""
     # In the data home, which has room for a log; what a killed ingest left there goes.
     scratch = run.home.cache / "ingest"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -115,11 +118,9 @@ def ingest(run: jobs.Run, tables: list[str], loader: Loader) -> dict[str, judge.
             )
 
         stored = warehouse.write(run.home, write)
-        _report(run, counts, stored)
-        _report_reasons(counts, database)
+        return [*_report(run, counts, stored), *_report_reasons(counts, database)]
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return counts
 
 
 def _stage_and_judge(
@@ -149,13 +150,13 @@ def _stage_and_judge(
         con.close()
 
 
-def _report(run: jobs.Run, counts: dict[str, judge.Counts], stored: int) -> None:
-    click.echo(
+def _report(run: jobs.Run, counts: dict[str, judge.Counts], stored: int) -> Iterator[str]:
+    yield (
         f"{'table':<16}{'rows in':>12}{'new':>12}{'replaced':>12}{'quarantined':>14}"
         f"{'exact repeats':>16}"
     )
     for table, c in counts.items():
-        click.echo(
+        yield (
             f"{table:<16}{c.rows_in:>12,}{c.new:>12,}{c.replaced:>12,}{c.quarantined:>14,}"
             f"{c.repeat:>16,}"
         )
@@ -165,7 +166,7 @@ def _report(run: jobs.Run, counts: dict[str, judge.Counts], stored: int) -> None
     run.wrote("lake.raw.quarantine", stored)
 
 
-def _report_reasons(counts: dict[str, judge.Counts], database: Path) -> None:
+def _report_reasons(counts: dict[str, judge.Counts], database: Path) -> Iterator[str]:
     broken = [table for table, c in counts.items() if c.quarantined]
     if not broken:
         return
@@ -177,7 +178,8 @@ def _report_reasons(counts: dict[str, judge.Counts], database: Path) -> None:
                 FROM ({judge.quarantined(TABLES[table])}) GROUP BY reason ORDER BY 2 DESC, 1
                 """).fetchall()
             for reason, count, file, row in reasons[:_REASONS_SHOWN]:
-                click.echo(f"quarantined {table}: {count:,} x {reason} (first: {file}, row {row})")
+                place = file if row is None else f"{file}, row {row}"
+                yield f"quarantined {table}: {count:,} x {reason} (first: {place})"
             if len(reasons) > _REASONS_SHOWN:
-                click.echo(f"quarantined {table}: {len(reasons) - _REASONS_SHOWN:,} more reasons")
-    click.echo("what is quarantined: aigq sql 'FROM raw.quarantine'")
+                yield f"quarantined {table}: {len(reasons) - _REASONS_SHOWN:,} more reasons"
+    yield "what is quarantined: aigq sql 'FROM raw.quarantine'"

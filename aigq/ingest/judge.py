@@ -123,16 +123,15 @@ def _same(table: Table, left: str, right: str) -> str:
 
 
 def quarantined(table: Table) -> str:
-    """The query of rows that are not loaded: row_id, reason, source_file, source_row (from 1)."""
+    """The query of rows that are not loaded: row_id, reason, source_file, source_row (from 1; null
+    of rows that an adapter's query made)."""
     conflict = f"another row with the same {', '.join(table.key)} was loaded before"
     return f"""
         SELECT r.rowid AS row_id, coalesce(r.reason, '{conflict}') AS reason, r.source_file,
-            r.rowid - files.first + 1 AS source_row
+            r.rowid - files.first_row + 1 AS source_row
         FROM stage.rows_{table.name} AS r
         JOIN stage.outcome_{table.name} AS o ON o.row_id = r.rowid
-        JOIN (
-            SELECT source_file, min(rowid) AS first FROM stage.rows_{table.name} GROUP BY ALL
-        ) AS files ON files.source_file = r.source_file
+        LEFT JOIN stage.files_{table.name} AS files ON files.source_file = r.source_file
         WHERE o.outcome = 'quarantined'"""
 
 

@@ -2,7 +2,8 @@
 
 A staging table ``stage.rows_<table>`` holds the rows in the order they were read (its ``rowid``),
 the contract's columns, ``reason`` (why the row is broken, else null) and, for broken rows only,
-the row as it was given, as JSON.
+the row as it was given, as JSON. ``stage.files_<table>`` has the first row (its ``rowid``) of each
+file.
 """
 
 import duckdb
@@ -51,6 +52,7 @@ def create_table(con: duckdb.DuckDBPyConnection, table: Table) -> None:
         f"CREATE TABLE stage.rows_{table.name}"
         f" ({columns}, reason VARCHAR, row_json VARCHAR, source_file VARCHAR)"
     )
+    con.execute(f"CREATE TABLE stage.files_{table.name} (source_file VARCHAR, first_row BIGINT)")
 
 
 def add_rows(con: duckdb.DuckDBPyConnection, table: Table, source: Source) -> int:
@@ -77,6 +79,11 @@ def add_rows(con: duckdb.DuckDBPyConnection, table: Table, source: Source) -> in
             CASE WHEN reason IS NOT NULL THEN to_json({{{given}}})::VARCHAR END,
             {literal(source.label)}
         FROM judged"""
+    if source.is_file:
+        con.execute(
+            f"INSERT INTO stage.files_{table.name}"
+            f" SELECT {literal(source.label)}, count(*) FROM stage.rows_{table.name}"
+        )
     try:
         return con.execute(query).fetchone()[0]
     except duckdb.Error as error:

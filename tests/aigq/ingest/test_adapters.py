@@ -62,9 +62,14 @@ def test_bestbuy_in_two_files_is_bestbuy_in_one(shop):
 
 def test_template_runs_as_it_is(shop):
     log = shop.put("log.csv", LOG)
-    counts = shop.counts(shop.ingest(str(log), "--adapter", "template"))
-    assert counts == {"items": (1, 1, 0, 0, 0), "events": (7, 6, 0, 1, 0)}
-    assert shop.quarantine() == [("events", "unknown action sneeze")]
+    result = shop.ingest(str(log), "--adapter", "template")
+    assert shop.counts(result) == {"items": (1, 1, 0, 0, 0), "events": (7, 6, 0, 1, 0)}
+    # Rows of a query have no place in a file.
+    query = PROJECT_ROOT / "aigq" / "adapters" / "template" / "events.sql"
+    assert f"events: 1 x unknown action sneeze (first: {query})\n" in result.stdout
+    assert shop.query("SELECT reason, source_file, source_row FROM raw.quarantine") == [
+        ("unknown action sneeze", str(query), None)
+    ]
     assert shop.query("SELECT action, query_text, item_id, quantity, price FROM raw.events"
                       " ORDER BY occurred_at") == [
         ("search_entry", None, None, None, None),

@@ -34,6 +34,8 @@ BROKEN_FILES = {
     "too few fields": ("users.csv", GOOD + "u2\n", "users.csv: broken file.*Line: 3"),
     "too many fields": ("users.csv", GOOD + "u2,,,,,x\n", "users.csv: broken file.*Line: 3"),
     "quote never closed": ("users.csv", GOOD + 'u2,"25-34,,,\n', "unterminated quote"),
+    "an end of a line turned twice": (
+        "users.csv", GOOD + "u2,,,,\r\r\n", "expected lines that end in LF or CR LF"),
     "semicolons": (
         "users.csv", GOOD.replace(",", ";"), "missing column 'user_id' of table users"),
     "missing column": (
@@ -83,7 +85,7 @@ def test_truncated_parquet(shop, rows, encoded):
         shop.put("users.parquet", cut)
         result = shop.ingest()
         assert result.exit_code == 1, name
-        assert "users.parquet: broken file, nothing was ingested" in result.stderr
+        assert "users.parquet: broken file, nothing was taken from it" in result.stderr
 
 
 def test_ids_in_a_float_column_are_refused(shop):

@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -171,9 +174,9 @@ BROKEN_ROWS = [
     ("events", {"occurred_at": "1706774400"}, "occurred_at is not a time"),
     ("events", {"occurred_at": "infinity"}, "occurred_at is not a time"),
     ("events", {"occurred_at": "{future}"}, "occurred_at is later than now + 1 day"),
-    ("events", {"occurred_at": "0001-01-01"}, "occurred_at is before 2000-01-01"),
-    ("events", {"occurred_at": "2000-01-01 00:59:00+01"}, "occurred_at is before 2000-01-01"),
-    ("events", {"occurred_at": "0044-03-15 (BC)"}, "occurred_at is before 2000-01-01"),
+    ("events", {"occurred_at": "0001-01-01"}, "occurred_at is before 2000-01-02"),
+    ("events", {"occurred_at": "2000-01-02 00:59:00+01"}, "occurred_at is before 2000-01-02"),
+    ("events", {"occurred_at": "0044-03-15 (BC)"}, "occurred_at is before 2000-01-02"),
     ("events", {"action": "click"}, "unknown action click"),
     ("events", {"action": None}, "action is null"),
     ("events", {"action": "search", "query_text": None}, "search without query_text"),
@@ -193,8 +196,8 @@ BROKEN_ROWS = [
     ("hint_candidates", {"rank": "0"}, "rank is below 1"),
     ("hint_candidates", {"position": "0"}, "position is below 1"),
     ("hint_requests", {"requested_at": None}, "requested_at is null"),
-    ("hint_requests", {"requested_at": "1677-09-20"}, "requested_at is before 2000-01-01"),
-    ("hint_candidates", {"clicked_at": "1970-01-01"}, "clicked_at is before 2000-01-01"),
+    ("hint_requests", {"requested_at": "1677-09-20"}, "requested_at is before 2000-01-02"),
+    ("hint_candidates", {"clicked_at": "1970-01-01"}, "clicked_at is before 2000-01-02"),
     ("hint_candidates", {"rank": None}, "rank is null"),
     ("hint_candidates", {"rank_score": "inf"}, "rank_score is not a finite number"),
     ("hint_candidates", {"query_text": "\u2003"}, "query_text is empty after normalisation"),
@@ -236,6 +239,25 @@ def test_broken_rows_are_quarantined_and_their_neighbours_load(shop, rows):
     file = shop.landing / "users.csv"
     assert f"quarantined users: 1 x user_id is null (first: {file}, row 4)\n" in result.output
     assert result.stdout.endswith("what is quarantined: aigq sql 'FROM raw.quarantine'\n")
+
+
+def test_a_load_counts_whoever_reads_its_report(shop, rows):
+    """`aigq ingest | head` loaded the rows and said that it had failed."""
+    shop.put_shop()
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [
+        sys.executable,
+        "-c",
+        "from aigq import cli; cli.main()",
+        "ingest",
+        str(shop.landing),
+    ]
+    home = {"AIGQ_HOME": str(shop.home.root)}
+    subprocess.run(command, env=os.environ | home, stdout=writer, stderr=subprocess.DEVNULL)
+    os.close(writer)
+    assert shop.query("SELECT status FROM meta.runs") == [("succeeded",)]
+    assert len(shop.tables()["events"]) == len(rows["events"])
 
 
 def test_where_a_broken_row_stands_is_said_and_kept(shop, rows, encoded):
@@ -295,7 +317,7 @@ def test_a_time_within_a_day_of_now_is_welcome(shop, rows):
 
 
 def test_the_earliest_time_is_welcome(shop, rows):
-    rows["events"][0]["occurred_at"] = "2000-01-01 00:00:00Z"
+    rows["events"][0]["occurred_at"] = "2000-01-02 00:00:00Z"
     shop.put_rows("events", rows["events"])
     assert shop.counts(shop.ingest())["events"] == (5, 5, 0, 0, 0)
 

@@ -20,10 +20,10 @@ from aigq.tables import RAW_TABLES
 from aigq.warehouse import register_functions
 
 TIMES = {"2024-02-01 00:00:00": True, "2024-02-01T00:00:01Z": True, "yesterday": False,
-         "9000-01-01": False, "1970-01-01 00:00:00": False, "1999-12-31 23:59:59.9": False,
-         "2000-01-01 00:00:00": True, "0001-01-01": False}  # fmt: skip
+         "9000-01-01": False, "1970-01-01 00:00:00": False, "2000-01-01 23:59:59.9": False,
+         "2000-01-02 00:00:00": True, "0001-01-01": False}  # fmt: skip
 # Nothing is counted from when a user registered.
-LONG_AGO = {"1970-01-01 00:00:00", "1999-12-31 23:59:59.9", "0001-01-01"}
+LONG_AGO = {time for time, is_welcome in TIMES.items() if not is_welcome and time < "2001"}
 
 
 def _rows(**columns):
