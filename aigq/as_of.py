@@ -62,8 +62,8 @@ def _existing(con: duckdb.DuckDBPyConnection, snapshot: int, name: str) -> int:
     ).fetchone()
     if not there:
         raise UserError(
-            f"{name}: the lake has no snapshot {snapshot} (any more); the oldest is {oldest}, the"
-            f" newest {newest}, and between them those that `aigq runs` names"
+            f"{name}: the lake has no snapshot {snapshot} (any more); its oldest is {oldest}, its"
+            f" newest {newest}"
         )
     return snapshot
 

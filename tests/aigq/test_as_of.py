@@ -76,7 +76,7 @@ def test_a_time_is_the_newest_state_by_then(home, two_runs):
 def test_what_names_no_state_is_an_error(home, two_runs):
     first, _ = two_runs
     for text, message in (
-        ("999", r"no snapshot 999 \(any more\); the oldest is 0, the newest \d+"),
+        ("999", r"no snapshot 999 \(any more\); its oldest is 0, its newest \d+"),
         ("soon", "expected a run, a snapshot's number or an ISO 8601 time, got 'soon'"),
         (first.run_id[:9], "several runs begin with '20"),
     ):
