@@ -1,8 +1,8 @@
 """dbt-duckdb plugin: makes every connection of dbt's ready for the lake.
 
 Runs before dbt attaches the databases of ``profiles.yml``: puts the packaged extensions in place,
-creates the lake, its job tables and the folder of exported features where they are missing,
-registers the SQL functions, and lets DuckDB spill into the data home.
+creates the lake, its job tables and the folder of exported features where they are missing, waits
+for the turn to write, registers the SQL functions, and lets DuckDB spill into the data home.
 """
 
 import fcntl
@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+import yaml
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt.flags import get_flags
 from duckdb import DuckDBPyConnection, InvalidInputException
 
 from aigq import features, jobs, warehouse
@@ -36,6 +38,21 @@ def _folder_of_ones_own(parent: Path) -> tuple[IO[str], Path]:
         own = os.fdopen(number, "w")
         fcntl.flock(own, fcntl.LOCK_EX)
     return own, Path(name).with_suffix("")
+
+
+# The commands that run the hooks of dbt_project.yml.
+_WRITE = {"build", "clone", "generate", "retry", "run", "seed", "snapshot", "test"}
+
+
+def _project_vars() -> list[str]:
+    """The names of the variables in dbt_project.yml, which dbt itself passes over where nothing
+    reads them."""
+    project = yaml.safe_load((Path(get_flags().PROJECT_DIR) / "dbt_project.yml").read_text())
+    given = project.get("vars") or {}
+    # dbt takes them of a package, too, under its name.
+    return [
+        n for name, value in given.items() for n in (value if name == project["name"] else [name])
+    ]
 
 
 def _true_after(act: Callable[[], None]) -> Callable[[], bool]:
@@ -86,9 +103,13 @@ class Plugin(BasePlugin):
         # something lies there.
         self._spilled, folder = _folder_of_ones_own(home.root / "spilled")
         conn.execute("SET temp_directory = ?", [str(folder)])
-        # For the run's hooks. Released by the end of the process at the latest. Other catalogs than
-        # SQLite sort their writers out themselves.
+        # Before dbt looks what relations there are: what another build makes meanwhile it would
+        # make again. The run's hooks take it, too (a connection may be of an earlier command of
+        # the process), and give it back; the end of the process does at the latest. Other catalogs
+        # than SQLite sort their writers out themselves.
         lock = warehouse.WriteLock(home) if local else None
+        if lock and get_flags().WHICH in _WRITE:
+            lock.acquire()
         for name in ("acquire", "release"):
             conn.create_function(
                 f"aigq_{name}_write_lock",
@@ -101,3 +122,4 @@ class Plugin(BasePlugin):
             "aigq_link_file", _link_file, ["VARCHAR", "VARCHAR"], "BOOLEAN", side_effects=True
         )
         conn.execute(f"CREATE OR REPLACE MACRO aigq_code_version() AS '{jobs.code_version()}'")
+        conn.execute(f"CREATE OR REPLACE MACRO aigq_project_vars() AS {_project_vars()}")

@@ -129,7 +129,8 @@ def _open(home: Home, *, read_only: bool, snapshot: int | None = None) -> duckdb
 class WriteLock:
     """The turn to write to ``home``'s lake: an exclusive lock on ``lake/write.lock``.
 
-    The operating system takes it back from a process that dies. Readers need none. Not reentrant.
+    The operating system takes it back from a process that dies. Readers need none. Another lock of
+    the same process waits, too.
     """
 
     def __init__(self, home: Home):
@@ -137,13 +138,17 @@ class WriteLock:
         self._file: TextIO | None = None
 
     def acquire(self) -> None:
-        """Wait for the turn, and say so where that takes more than a moment."""
+        """Wait for the turn, and say so where that takes more than a moment. Harmless where it is
+        held."""
+        if self._file is not None:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("w")
+        file = self._path.open("w")
         said_at = time.monotonic() + 2.0
         while True:
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._file = file
                 return
             except BlockingIOError:
                 if time.monotonic() > said_at:

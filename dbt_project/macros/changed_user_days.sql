@@ -61,8 +61,11 @@
         ~ "(select count(*) from (select 1 from " ~ as_it_was(requests, since) ~ " limit 1)), "
         ~ "(select count(*) from " ~ rows_inserted_since('raw', 'hint_requests', since) ~ ")").rows[0] %}
     {% if found[0] and found[1] and found[1] < found[0] %}
+        {% set event = run_query(
+            "select event_id from " ~ rows_inserted_since('raw', 'events', since)
+            ~ " order by occurred_at, event_id limit 1").rows[0] %}
         {{ exceptions.raise_compiler_error(
-            "an event of " ~ found[1] ~ " has come, before the first day " ~ found[0] ~ ": training and"
+            "an event of " ~ found[1] ~ " has come ('" ~ event[0] ~ "'), before the first day " ~ found[0] ~ ": training and"
             ~ " test days would move. To build every day anew with it, give --full-refresh") }}
     {% elif found[1] and not found[0] and found[2] %}
         {{ exceptions.raise_compiler_error(

@@ -17,24 +17,30 @@
 {{ return((given if given is iterable and given is not string else [given]) | map('string') | list) }}
 {% endmacro %}
 
+{# Names of the variables in dbt_project.yml. #}
+{% macro project_vars() %}
+{{ return(run_query("select unnest(aigq_project_vars())").columns[0].values() | list) }}
+{% endmacro %}
+
 {# Stop before anything is built where a variable cannot be meant; all such are named at once. #}
 {% macro check_vars() %}
 {% if execute %}
     {% set wrong = [] %}
     {# A name that nothing reads would be passed over. #}
     {% set known = shop_vars() + ['rebuild_days'] %}
-    {% for name in invocation_args_dict.get('vars') or {} if name not in known %}
+    {% set given = (invocation_args_dict.get('vars') or {}) | list + project_vars() %}
+    {% for name in given if name not in known %}
         {% do wrong.append("there is no variable '" ~ name ~ "', there are " ~ known | join(', ')) %}
     {% endfor %}
     {% for name in shop_vars() if name not in ('shop_timezone', 'x2q_lambda') %}
         {% set value = var(name) %}
         {% if not (value is integer) or value is boolean or value < 1 %}
-            {% do wrong.append("'" ~ name ~ "' must be a whole number of at least 1, got " ~ value) %}
+            {% do wrong.append("'" ~ name ~ "' must be a whole number of at least 1, got " ~ tojson(value)) %}
         {% endif %}
     {% endfor %}
     {% set weight = var('x2q_lambda') %}
     {% if not (weight is number) or weight is boolean or not 0 <= weight <= 1 %}
-        {% do wrong.append("'x2q_lambda' must be a number from 0 to 1, got " ~ weight) %}
+        {% do wrong.append("'x2q_lambda' must be a number from 0 to 1, got " ~ tojson(weight)) %}
     {% endif %}
     {% set zone = var('shop_timezone') %}
     {% if not is_time_zone(zone) %}

@@ -30,3 +30,5 @@ select * from graded
 where
     grade = 'fail'
     and stat_date = (select max(stat_date) from {{ ref('day_counts') }})
+-- What counts comes before shares of it.
+order by value is null, metric = 'null_rate', metric, part

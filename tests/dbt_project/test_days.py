@@ -332,7 +332,7 @@ def test_a_build_after_one_that_nobody_can_go_on_from_begins_anew(
     insert_raw(home, events=[late_event(9) | {"occurred_at": datetime(2026, 2, 1, tzinfo=UTC)}])
     refused = run_dbt(home, "run", variables=variables, check=False)
     said = " ".join(refused.stdout.split())
-    assert "an event of 2026-02-01 has come, before the first day 2026-03-02" in said
+    assert "an event of 2026-02-01 has come ('e9'), before the first day 2026-03-02" in said
     assert dates() == [2, 3]
 
 

@@ -179,7 +179,7 @@ def test_days_with_a_failed_test_are_built_and_tested_again(
     assert build() == (False, False, [2])
 
 
-def test_variables_that_cannot_be_meant(home, run_dbt, rows_of):
+def test_variables_that_cannot_be_meant(home, run_dbt, rows_of, copied_project):
     wrong = {
         "shop_timezone": "Mars/Olympus",
         "train_days": 0,
@@ -187,14 +187,20 @@ def test_variables_that_cannot_be_meant(home, run_dbt, rows_of):
         "x2q_lambda": 1.5,
         "rebuild_day": "2026-02-03",
     }
-    result = run_dbt(home, "run", "-s", "stg_users", variables=wrong, check=False)
+    settings = copied_project / "dbt_project.yml"
+    project = yaml.safe_load(settings.read_text())
+    project["vars"] |= {"feature_day": 5, "aigq": {"max_behaviours": 40}}
+    settings.write_text(yaml.safe_dump(project, sort_keys=False))
+    part = ("run", "-s", "stg_users")
+    result = run_dbt(home, *part, variables=wrong, check=False, project=copied_project)
     assert result.returncode != 0
     said = " ".join(result.stdout.split())
     assert "'shop_timezone' must be an IANA time zone such as Asia/Shanghai, got Mars" in said
     assert "'train_days' must be a whole number of at least 1, got 0;" in said
     assert "'rebuild_days' holds 2026-02-30, which is no day" in said
     assert "'x2q_lambda' must be a number from 0 to 1, got 1.5" in said
-    assert "there is no variable 'rebuild_day', there are shop_timezone, max_behaviors," in said
+    for name in ("rebuild_day", "feature_day", "max_behaviours"):
+        assert f"no variable '{name}', there are shop_timezone, max_behaviors," in said, name
     result = run_dbt(home, "run", "-s", "stg_users", "--empty", check=False)
     assert result.returncode != 0
     assert "--empty would leave tables empty that later builds go on from" in result.stdout
@@ -295,13 +301,13 @@ def test_a_build_ends_with_the_grades_of_the_newest_day(random_shop, run_dbt, ro
     metric = "select value, baseline from monitoring.day_metrics where metric = 'active_users'"
     psi = "select psi, psi_by_chance from monitoring.day_drift where column_name = 'events.action'"
     newest = " and stat_date = (select max(stat_date) from monitoring.day_counts)"
-    for found, before, text in (
-        (metric, "the week before", "active_users all"),
-        (psi, "by chance", "psi events.action"),
+    for found, text in (
+        (metric, "metric active_users, part all"),
+        (psi, "metric psi, part events.action"),
     ):
         ((value, baseline),) = (row.values() for row in rows_of(changed, found + newest))
-        assert f"{text} {round(value, 4)}, {before} {round(baseline, 4)}" in lines
-    assert "(2 of 2 grades `fail` of the newest day" in lines
+        values = f"value {round(value, 4)}, baseline {round(baseline, 4)}"
+        assert f"{text}, {values}, grade fail" in lines
 
 
 def test_what_others_read_has_a_contract(random_shop):
@@ -346,6 +352,28 @@ def test_the_other_target_is_complete():
     assert outputs["lake_pg"]["attach"][0]["alias"] == outputs["lake"]["attach"][0]["alias"]
     assert outputs["lake_pg"]["plugins"] == outputs["lake"]["plugins"]
     assert outputs["lake_pg"]["settings"] == outputs["lake"]["settings"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zones", [("Asia/Tokyo", "Asia/Tokyo"), ("Asia/Tokyo", "UTC")])
+def test_first_builds_that_overlap_take_turns(home, insert_raw, start_dbt, rows_of, zones):
+    """What a build looks at was looked at before its turn came: it made tables that another had
+    made meanwhile, or days in another zone than the other's."""
+    search = {"event_id": "e1", "user_id": "ann", "action": "search", "query_text": "lamp"}
+    insert_raw(home, events=[search | {"occurred_at": datetime(2026, 3, 1, 18, tzinfo=UTC)}])
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with warehouse.WriteLock(home):
+        builds = [start_dbt(home, "run", variables={"shop_timezone": z}, **pipes) for z in zones]
+        for build in builds:
+            assert any("waiting for another writer" in line for line in build.stdout)
+    said = [" ".join(build.communicate()[0].split()) for build in builds]
+    failed = [out for build, out in zip(builds, said, strict=True) if build.returncode != 0]
+    assert len(failed) == len(set(zones)) - 1, said
+    assert all("the shop was built with other variables" in out for out in failed)
+    assert {run["status"] for run in rows_of(home, "from meta.runs")} == {"succeeded"}
+    (shop,) = rows_of(home, "from meta.shop")
+    (event,) = rows_of(home, "from staging.stg_events")
+    assert event["event_date"].day == (2 if shop["shop_timezone"] == "Asia/Tokyo" else 1)
 
 
 @pytest.mark.slow

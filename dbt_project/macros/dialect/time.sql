@@ -87,7 +87,8 @@
 {% endmacro %}
 
 {% macro duckdb__is_date(text) %}
-    {% set found = run_query("select try_cast(" ~ sql_text(text) ~ " as date) is not null") %}
+    {% set found = run_query(
+        "select coalesce(cast(try_cast(" ~ sql_text(text) ~ " as date) as varchar) = " ~ sql_text(text) ~ ", false)") %}
     {{ return(found.columns[0].values()[0]) }}
 {% endmacro %}
 
