@@ -1,5 +1,8 @@
 -- Replayed requests and real ones never stand side by side.
-select is_replayed
+select
+    request_id,
+    request_date,
+    is_replayed,
 from {{ ref('requests') }}
 where
     {{ in_tested_days('request_date') }}

@@ -1,4 +1,4 @@
-"""Every analysis compiles, runs with a limit as ``dbt show`` puts one to it, and returns rows."""
+"""Every analysis compiles, runs with a limit put after it, as README says, and returns rows."""
 
 import csv
 import io

@@ -317,3 +317,50 @@ def test_a_context_with_other_contents_fails_the_build(random_shop, run_dbt, tmp
     check = "contexts_are_the_newest_past"
     result = run_dbt(changed, "test", "-s", check, variables=reference.variables, check=False)
     assert check in result.stdout.partition("FAIL")[2], result.stdout
+
+
+def test_every_rule_over_several_tables_can_fail(random_shop, run_dbt, tmp_path):
+    original, reference = random_shop
+    shutil.copytree(original.root / "lake", tmp_path / "lake")
+    changed = Home(tmp_path)
+    labels = f"lake.{_LABELS}"
+    of_some = "WHERE session_id = (SELECT max(session_id) FROM lake.samples.{0})"
+    changes = {
+        "clicked_first": f"UPDATE {labels} SET position = 99 WHERE position = 1 AND tier = 'click'"
+        f" AND variant = 'direct' AND {_OF_LENGTH.format(labels, 'count(*) > 1')}",
+        **{
+            name: f"DELETE FROM lake.samples.{table} {of_some.format(table)}"
+            for name, table in {
+                "every_clicked_request_has_a_sample": "samples_direct",
+                "every_labelled_day_has_a_sample": "samples_think",
+                "every_displayed_hint_is_an_exposure": "samples_ctr",
+            }.items()
+        },
+        "baselines_know_only_training_days": "UPDATE lake.eval.baseline_lists"
+        " SET query_text = 'never searched' WHERE position = 1",
+        "replayed_only_without_requests": "UPDATE lake.meta.shop SET is_replayed = true",
+        "replayed_proposals_are_past": "INSERT INTO lake.sessions.replayed_candidates BY NAME"
+        " SELECT 'r' AS request_id, 'never searched' AS query_text",
+        "x2q_queries_are_normalised": "INSERT INTO lake.serving.x2q_triples"
+        " SELECT * REPLACE ('9' AS run_id, ['Two  Spaces'] AS queries)"
+        " FROM lake.serving.x2q_triples LIMIT 1",
+        "hints_fit_their_requests": "INSERT INTO lake.staging.stg_hint_candidates"
+        " SELECT * REPLACE (NULL AS request_date) FROM lake.staging.stg_hint_candidates LIMIT 1",
+        "some_samples_train": "UPDATE lake.samples.samples_direct SET split = 'test'",
+    }
+    others = [
+        "UPDATE lake.samples.samples_think SET split = 'test'",
+        "INSERT INTO lake.sessions.replayed_requests BY NAME"
+        " SELECT 'r' AS request_id, DATE '2020-11-01' AS request_date",
+    ]
+    for change in (*changes.values(), *others):
+        ((rows,),) = warehouse.write(changed, lambda lake, sql=change: lake.execute(sql).fetchall())
+        assert rows, change
+    result = run_dbt(changed, "test", "-s", *changes, variables=reference.variables, check=False)
+    failed = set(re.findall(r"(?:FAIL|WARN) \d+ (\w+) \.", result.stdout))
+    assert failed == changes.keys(), result.stdout
+    # And each says which rows.
+    assert len(re.findall(r"found(?: these and others, \d+ in all)?:\n", result.stdout)) == len(
+        failed
+    )
+    assert "query_text two  spaces" in result.stdout.lower()
