@@ -20,6 +20,7 @@ from dbt.flags import get_flags
 from duckdb import DuckDBPyConnection, InvalidInputException
 
 from aigq import features, jobs, warehouse
+from aigq.ingest.files import literal
 from aigq.settings import Home
 
 
@@ -79,11 +80,16 @@ def _link_file(source: str, target: str) -> bool:
 
 
 class Plugin(BasePlugin):
+    # dbt connects again where something failed on the way; another lock would wait for this one.
+    _lock: warehouse.WriteLock | None = None
+
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         home = Home.from_environment()
+        # Other catalogs than SQLite sort their writers out themselves.
         local = any(lake.path.startswith("ducklake:sqlite:") for lake in self.creds.attach or ())
         if local:
             warehouse.ensure_lake(home)
+            self._lock = self._lock or warehouse.WriteLock(home)
         home.features.mkdir(parents=True, exist_ok=True)
         # What is built here is served by `feast -f`: its configuration of this home.
         features.config_path(home)
@@ -103,17 +109,10 @@ class Plugin(BasePlugin):
         # something lies there.
         self._spilled, folder = _folder_of_ones_own(home.root / "spilled")
         conn.execute("SET temp_directory = ?", [str(folder)])
-        # Before dbt looks what relations there are: what another build makes meanwhile it would
-        # make again. The run's hooks take it, too (a connection may be of an earlier command of
-        # the process), and give it back; the end of the process does at the latest. Other catalogs
-        # than SQLite sort their writers out themselves.
-        lock = warehouse.WriteLock(home) if local else None
-        if lock and get_flags().WHICH in _WRITE:
-            lock.acquire()
         for name in ("acquire", "release"):
             conn.create_function(
                 f"aigq_{name}_write_lock",
-                _true_after(getattr(lock, name) if lock else lambda: None),
+                _true_after(getattr(self._lock, name) if self._lock else lambda: None),
                 [],
                 "BOOLEAN",
                 side_effects=True,
@@ -121,5 +120,13 @@ class Plugin(BasePlugin):
         conn.create_function(
             "aigq_link_file", _link_file, ["VARCHAR", "VARCHAR"], "BOOLEAN", side_effects=True
         )
-        conn.execute(f"CREATE OR REPLACE MACRO aigq_code_version() AS '{jobs.code_version()}'")
-        conn.execute(f"CREATE OR REPLACE MACRO aigq_project_vars() AS {_project_vars()}")
+        version, names = jobs.code_version(), _project_vars()
+        conn.execute(f"CREATE OR REPLACE MACRO aigq_code_version() AS {literal(version)}")
+        conn.execute(
+            f"CREATE OR REPLACE MACRO aigq_project_vars() AS [{', '.join(map(literal, names))}]"
+        )
+        # Before dbt looks what relations there are: what another build makes meanwhile it would
+        # make again. The run's hooks take it, too (a connection may be of an earlier command of
+        # the process), and give it back; the end of the process does at the latest.
+        if self._lock and get_flags().WHICH in _WRITE:
+            self._lock.acquire()

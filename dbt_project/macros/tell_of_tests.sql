@@ -2,7 +2,7 @@
 {% macro tell_of_tests(results) %}
 {% for result in results
     if result.node.resource_type == 'test' and result.status | string in ('warn', 'fail') %}
-    {% set found = run_query("select * from (" ~ result.node.compiled_code ~ ") limit 10") %}
+    {% set found = run_query("select * from (\n" ~ result.node.compiled_code ~ "\n) limit 10") %}
     {% do log(result.node.name ~ (" found:" if result.failures == found.rows | length
         else " found these and others, " ~ result.failures ~ " in all:"), info=true) %}
     {% for row in found.rows %}

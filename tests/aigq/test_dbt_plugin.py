@@ -1,10 +1,14 @@
 """Where DuckDB spills while dbt runs, and how a feature's file is replaced."""
 
+import fcntl
 from pathlib import Path
+from types import SimpleNamespace
 
+import duckdb
 import pytest
 
-from aigq.dbt_plugin import _folder_of_ones_own, _link_file
+from aigq.dbt_plugin import Plugin, _folder_of_ones_own, _link_file
+from aigq.settings import PROJECT_ROOT
 
 
 def test_what_killed_builds_spilled_goes_and_others_keep_theirs(tmp_path):
@@ -21,6 +25,21 @@ def test_what_killed_builds_spilled_goes_and_others_keep_theirs(tmp_path):
     third.close()
     _folder_of_ones_own(tmp_path)
     assert not folder.exists()
+
+
+@pytest.mark.timeout(60)
+def test_who_connects_again_does_not_wait_for_itself(tmp_path, monkeypatch):
+    """As dbt does where something failed after the first time, such as to attach a database."""
+    monkeypatch.setenv("AIGQ_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        "aigq.dbt_plugin.get_flags", lambda: SimpleNamespace(WHICH="run", PROJECT_DIR=PROJECT_ROOT)
+    )
+    lake = SimpleNamespace(path=f"ducklake:sqlite:{tmp_path}/lake/catalog.sqlite")
+    plugin = Plugin("aigq", {}, SimpleNamespace(attach=[lake], settings={}))
+    for _ in range(2):
+        plugin.configure_connection(duckdb.connect())
+    with pytest.raises(BlockingIOError):
+        fcntl.flock((tmp_path / "lake" / "write.lock").open("w"), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize("has_links", [True, False])

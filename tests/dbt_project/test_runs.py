@@ -189,7 +189,7 @@ def test_variables_that_cannot_be_meant(home, run_dbt, rows_of, copied_project):
     }
     settings = copied_project / "dbt_project.yml"
     project = yaml.safe_load(settings.read_text())
-    project["vars"] |= {"feature_day": 5, "aigq": {"max_behaviours": 40}}
+    project["vars"] |= {"feature_day": 5, "aigq": {"max_behaviours": 40}, "don't": 1}
     settings.write_text(yaml.safe_dump(project, sort_keys=False))
     part = ("run", "-s", "stg_users")
     result = run_dbt(home, *part, variables=wrong, check=False, project=copied_project)
@@ -199,7 +199,7 @@ def test_variables_that_cannot_be_meant(home, run_dbt, rows_of, copied_project):
     assert "'train_days' must be a whole number of at least 1, got 0;" in said
     assert "'rebuild_days' holds 2026-02-30, which is no day" in said
     assert "'x2q_lambda' must be a number from 0 to 1, got 1.5" in said
-    for name in ("rebuild_day", "feature_day", "max_behaviours"):
+    for name in ("rebuild_day", "feature_day", "max_behaviours", "don't"):
         assert f"no variable '{name}', there are shop_timezone, max_behaviors," in said, name
     result = run_dbt(home, "run", "-s", "stg_users", "--empty", check=False)
     assert result.returncode != 0
