@@ -1,8 +1,8 @@
 {{ config(severity='warn') }}
 
 -- Candidates of a request that is not there, and hints that were clicked before they were asked for. A
--- warning: the request may still come, and there may be two clocks. A build speaks of new candidates,
--- `dbt test` of all.
+-- warning: the request may still come, and there may be two clocks. A build speaks of new
+-- candidates and requests, `dbt test` of all.
 with candidates as (
 
     select
@@ -16,6 +16,8 @@ with candidates as (
         {% if flags.WHICH == 'build' and builds_on() %}
         and request_id in (
             select request_id from {{ rows_inserted_since('raw', 'hint_candidates', built_snapshot()) }}
+            union all
+            select request_id from {{ rows_inserted_since('raw', 'hint_requests', built_snapshot()) }}
         )
         {% endif %}
 

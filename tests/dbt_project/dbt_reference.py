@@ -140,7 +140,7 @@ def random_job_rows(raw: dict[str, list[Row]], seed: int, zone: str) -> dict[str
                     "run_id": run_id,
                 }
             )
-        for session in rng.sample([f"{u}:{d}" for u in users for d in days], 60):
+        for session in _some_sessions(rng, users, days):
             proposed = rng.sample(["Torch", "torch", "tent", "red LAMP", "map", "axe", " "], 4)
             written["think"]["llm_candidates"] += [
                 {
@@ -172,13 +172,18 @@ def random_job_rows(raw: dict[str, list[Row]], seed: int, zone: str) -> dict[str
     return written
 
 
+def _some_sessions(rng: random.Random, users: list[str], days: list[date]) -> list[str]:
+    sessions = [f"{u}:{d}" for u in users for d in days]
+    return rng.sample(sessions, min(60, len(sessions)))
+
+
 def random_x2q_rows(rng: random.Random, users: list[str], days: list[date]) -> dict[str, list[Row]]:
     """Triples and scores with ties, repeats, unknown items, empty lists and unscored pairs."""
     texts = ["tent", "red lamp", "stove", "寝袋", "boots", "map", "never searched before"]
     contents = [f"item:i{n}" for n in range(10)] + [f"query:{text}" for text in texts]
     written: dict[str, list[Row]] = {"x2q_triples": [], "x2q_scores": []}
     for run_id in ("20200101T000000-a", "20200102T000000-b"):
-        for session in rng.sample([f"{u}:{d}" for u in users for d in days], 60):
+        for session in _some_sessions(rng, users, days):
             for point in range(rng.randrange(1, 4)):
                 written["x2q_triples"].append(
                     {
@@ -241,9 +246,11 @@ class Reference:
             i["item_id"]: " ".join(f"{i['title']}, {i['leaf_category']}".split())
             for i in self.raw["items"]
         }
-        for (item,), rows in self.newest_run("items", "generated_texts", "item_id").items():
-            if item in texts and rows[0]["item_text"].strip():
-                texts[item] = " ".join(rows[0]["item_text"].split())
+        # A later run that made nothing of an item leaves it its text.
+        written = self.written.get("items", {}).get("generated_texts", [])
+        for row in sorted(written, key=lambda r: r["run_id"]):
+            if row["item_id"] in texts and row["item_text"].strip():
+                texts[row["item_id"]] = " ".join(row["item_text"].split())
         return texts
 
     def day(self, moment: datetime) -> date:

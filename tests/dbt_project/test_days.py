@@ -335,6 +335,22 @@ def test_a_build_after_one_that_nobody_can_go_on_from_begins_anew(
     assert "an event of 2026-02-01 has come ('e9'), before the first day 2026-03-02" in said
     assert dates() == [2, 3]
 
+    def delete(event_id: str) -> None:
+        gone = f"DELETE FROM lake.raw.events WHERE event_id = '{event_id}'"
+        warehouse.write(home, lambda lake: lake.execute(gone))
+
+    # One that nothing was built from leaves nothing behind.
+    delete("e9")
+    run_dbt(home, "run", variables=variables)
+    assert dates() == [2, 3]
+    delete("e2")
+    refused = run_dbt(home, "run", variables=variables, check=False)
+    said = " ".join(refused.stdout.split())
+    assert "rows that days are built from are gone from raw.events, 1 of them" in said
+    run_dbt(home, "run", "--full-refresh", variables=variables)
+    assert dates() == [2]
+    run_dbt(home, "run", variables=variables)
+
 
 @pytest.mark.slow
 def test_the_first_events_say_which_days_train(home, insert_raw, run_dbt, rows_of):
@@ -380,18 +396,27 @@ def test_a_click_whose_request_came_late_is_not_lost(
         "hint_candidates": [
             hint | {"request_id": "r0", "query_text": "lamp", "clicked_at": at(1, 9)},
             hint | {"request_id": "r1", "query_text": "tent", "clicked_at": at(3, 0, 10)},
+            hint | {"request_id": "r2", "query_text": "rope", "clicked_at": at(3, 0, 10)},
         ],
     }
     late = {
-        "hint_requests": [{"request_id": "r1", "user_id": "ann", "requested_at": at(2, 23, 50)}]
+        "hint_requests": [
+            {"request_id": "r1", "user_id": "ann", "requested_at": at(2, 23, 50)},
+            {"request_id": "r2", "user_id": "ann", "requested_at": at(3, 0, 20)},
+        ]
     }
     by_day, at_once = (make_home(tmp_path / name) for name in ("by_day", "at_once"))
     variables = {"train_days": 1}
     insert_raw(by_day, **early)
-    run_dbt(by_day, "run", variables=variables)
+    said = run_dbt(by_day, "build", variables=variables).stdout
+    for request in ("r1", "r2"):
+        assert f"request_id {request}, fault there is no such request, candidates 1" in said
     insert_raw(by_day, **late)
     run_dbt(by_day, "run", "-s", "+query_categories", variables=variables)
-    run_dbt(by_day, "run", variables=variables)
+    said = run_dbt(by_day, "build", variables=variables).stdout
+    assert "request_id r2, fault clicked before it was asked for, candidates 1" in said
+    assert "request_id r1," not in said
+    assert "r2, fault" not in run_dbt(by_day, "build", variables=variables).stdout
     insert_raw(at_once, **early)
     insert_raw(at_once, **late)
     run_dbt(at_once, "run", variables=variables)
