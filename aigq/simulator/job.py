@@ -41,7 +41,11 @@ def simulate(settings: ShopSettings, folder: Path, catalog: Path | None = None) 
     help="default, low_loyalty, high_loyalty, paper, or a YAML file: every parameter of the shop.",
 )
 @click.option("--users", help="People who may visit, over the preset's.", type=int)
-@click.option("--days", help="Days of log, from 2026-01-05 on, over the preset's.", type=int)
+@click.option(
+    "--days",
+    help="Days of log, from 2026-01-05 on, over the preset's; more of them are another shop's log.",
+    type=int,
+)
 @click.option("--seed", help="Same seed, same bytes; over the preset's.", type=int)
 @click.option(
     "--catalog",
