@@ -537,6 +537,7 @@ def test_a_build_by_days_is_a_build_at_once(compare, arriving):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @given(arrivals(most_batches=4))
 @settings(_SETTINGS, max_examples=12)
 def test_any_order_of_arrival_ends_in_the_same_tables(compare, arriving):
