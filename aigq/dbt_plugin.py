@@ -20,7 +20,6 @@ from dbt.flags import get_flags
 from duckdb import DuckDBPyConnection, InvalidInputException
 
 from aigq import features, jobs, warehouse
-from aigq.ingest.files import literal
 from aigq.settings import Home
 
 
@@ -120,11 +119,10 @@ class Plugin(BasePlugin):
         conn.create_function(
             "aigq_link_file", _link_file, ["VARCHAR", "VARCHAR"], "BOOLEAN", side_effects=True
         )
-        version, names = jobs.code_version(), _project_vars()
-        conn.execute(f"CREATE OR REPLACE MACRO aigq_code_version() AS {literal(version)}")
-        conn.execute(
-            f"CREATE OR REPLACE MACRO aigq_project_vars() AS [{', '.join(map(literal, names))}]"
-        )
+        version = warehouse.literal(jobs.code_version())
+        names = ", ".join(map(warehouse.literal, _project_vars()))
+        conn.execute(f"CREATE OR REPLACE MACRO aigq_code_version() AS {version}")
+        conn.execute(f"CREATE OR REPLACE MACRO aigq_project_vars() AS [{names}]")
         # Before dbt looks what relations there are: what another build makes meanwhile it would
         # make again. The run's hooks take it, too (a connection may be of an earlier command of
         # the process), and give it back; the end of the process does at the latest.

@@ -82,14 +82,14 @@ def attach_sql(home: Home, *, read_only: bool = False, snapshot: int | None = No
     The data path is given each time because the catalog stores it: a home that was moved or copied
     opens all the same.
     """
-    options = f"DATA_PATH {_literal(home.lake_data)}, OVERRIDE_DATA_PATH true"
+    options = f"DATA_PATH {literal(home.lake_data)}, OVERRIDE_DATA_PATH true"
     # Write-ahead logging, which stays with the file: readers and writers then do not wait for each
     # other. Without it a commit that meets a reader for 5 s fails, and DuckDB leaks a lock that
     # shuts everyone out until the process ends.
     options += ", READ_ONLY" if read_only else ", META_JOURNAL_MODE 'WAL'"
     if snapshot is not None:
         options += f", SNAPSHOT_VERSION {snapshot:d}"
-    return f"ATTACH {_literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({options})"
+    return f"ATTACH {literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({options})"
 
 
 def connect(
@@ -224,8 +224,8 @@ def ensure_lake(home: Home) -> None:
             for (name, scope, entry), value in _OPTIONS.items():
                 if scope in scopes and (name, scope, entry) not in told:
                     names = zip(("schema", "table_name"), (entry or "").split("."), strict=False)
-                    where = "".join(f", {key} => {_literal(of)}" for key, of in names if of)
-                    con.execute(f"CALL lake.set_option({_literal(name)}, {_literal(value)}{where})")
+                    where = "".join(f", {key} => {literal(of)}" for key, of in names if of)
+                    con.execute(f"CALL lake.set_option({literal(name)}, {literal(value)}{where})")
 
         with WriteLock(home):
             # Before there are tables; an option of one of them asks that it is there.
@@ -286,7 +286,7 @@ def export_parquet(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> in
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{random.getrandbits(32):08x}.partial")
     try:
-        rows = con.execute(f"COPY ({query}) TO {_literal(partial)} (FORMAT parquet)").fetchone()[0]
+        rows = con.execute(f"COPY ({query}) TO {literal(partial)} (FORMAT parquet)").fetchone()[0]
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -307,5 +307,6 @@ def _retrying(attempt: Callable[[], T]) -> T:
         delay = min(2 * delay, 2.0)
 
 
-def _literal(value: object) -> str:
+def literal(value: object) -> str:
+    """``value`` as an SQL string literal."""
     return "'" + str(value).replace("'", "''") + "'"

@@ -20,6 +20,7 @@ import duckdb
 
 from aigq.contract import TABLES, TRUTH
 from aigq.settings import UserError
+from aigq.warehouse import literal
 
 FORMATS = ("parquet", "csv", "jsonl")
 _DATA_LIKE = (*FORMATS, "json", "ndjson", "tsv", "txt", "xlsx", "xls", "avro", "orc", "feather")
@@ -227,11 +228,6 @@ _OPENERS = {"parquet": _open_parquet, "csv": _open_csv, "jsonl": _open_jsonl}
 def _path(path: Path) -> str:
     """A file name for DuckDB, which would take ``*``, ``?`` and ``[`` for patterns."""
     return literal("".join(f"[{c}]" if c in "*?[" else c for c in str(path)))
-
-
-def literal(value: object) -> str:
-    """``value`` as an SQL string literal."""
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:

@@ -49,38 +49,21 @@
 {% endmacro %}
 
 {# An event before the first day, or hints where there were none, would move the split and all that
-   is replayed, and no day remembers rows that are gone: history is rewritten only when that is asked
-   for. #}
-{% macro refuse_other_history() %}
+   is replayed: history is rewritten only when that is asked for. #}
+{% macro refuse_moved_split() %}
 {% set is_asked = execute and flags.WHICH in ('run', 'build') and not flags.FULL_REFRESH %}
 {% set last = last_complete_run() if is_asked %}
 {% if last %}
     {% set since, events, requests = last['snapshot'], source('raw', 'events'), source('raw', 'hint_requests') %}
-    {% set keys = {'events': 'event_id', 'hint_requests': 'request_id', 'hint_candidates': 'request_id, rank'} %}
-    {% for table, key in keys.items() %}
-        {% set deleted = "select " ~ key ~ " from " ~ rows_deleted_since('raw', table, since) %}
-        {% if run_query(deleted ~ " limit 1").rows %}
-            {# Runs of a part and runs that failed may have built from them, too. #}
-            {% set seen = [] %}
-            {% for snapshot in snapshots_read_since(since) %}
-                {% do seen.append("select " ~ key ~ " from " ~ as_it_was(source('raw', table), snapshot)) %}
-            {% endfor %}
-            {% set gone = run_query(deleted ~ " intersect (" ~ seen | join(" union ") ~ ")").rows %}
-            {% if gone %}
-                {{ exceptions.raise_compiler_error(
-                    "rows that days are built from are gone from raw." ~ table ~ ", " ~ gone | length
-                    ~ " of them. To build every day anew without them, give --full-refresh") }}
-            {% endif %}
-        {% endif %}
-    {% endfor %}
     {% set found = run_query(
         "select (select " ~ shop_date('min(occurred_at)') ~ " from " ~ as_it_was(events, since) ~ "), "
-        ~ "(select " ~ shop_date('min(occurred_at)') ~ " from " ~ events ~ "), "
+        ~ "(select " ~ shop_date('min(occurred_at)') ~ " from " ~ rows_inserted_since('raw', 'events', since) ~ "), "
         ~ "(select count(*) from (select 1 from " ~ as_it_was(requests, since) ~ " limit 1)), "
         ~ "(select count(*) from " ~ rows_inserted_since('raw', 'hint_requests', since) ~ ")").rows[0] %}
     {% if found[0] and found[1] and found[1] < found[0] %}
         {% set event = run_query(
-            "select event_id from " ~ events ~ " order by occurred_at, event_id limit 1").rows[0] %}
+            "select event_id from " ~ rows_inserted_since('raw', 'events', since)
+            ~ " order by occurred_at, event_id limit 1").rows[0] %}
         {{ exceptions.raise_compiler_error(
             "an event of " ~ found[1] ~ " has come ('" ~ event[0] ~ "'), before the first day " ~ found[0] ~ ": training and"
             ~ " test days would move. To build every day anew with it, give --full-refresh; if it should"
@@ -97,12 +80,30 @@
 {% endif %}
 {% endmacro %}
 
-{# The states of the lake that dbt built from: that of the last complete run, and later ones. #}
-{% macro snapshots_read_since(snapshot) %}
-{% set found = run_query(
-    "select distinct snapshot_read from " ~ source('meta', 'runs')
-    ~ " where job like 'dbt %' and snapshot_read >= " ~ snapshot) %}
-{{ return(found.columns[0].values() | list) }}
+{# No table remembers where a row went that is no longer in the log. Runs of a part and runs that
+   failed may have built from it, too. #}
+{% macro refuse_lost_rows() %}
+{% set is_asked = execute and flags.WHICH in ('run', 'build') and not flags.FULL_REFRESH %}
+{% set last = last_complete_run() if is_asked %}
+{% if last %}
+    {% set built_from = run_query(
+        "select distinct snapshot_read from " ~ source('meta', 'runs')
+        ~ " where job like 'dbt %' and job not in ('dbt test', 'dbt generate') and snapshot_read >= " ~ last['snapshot']
+        ~ " and snapshot_read in (" ~ known_snapshots() ~ ")").columns[0].values() | list %}
+    {% set keys = {'events': 'event_id', 'hint_requests': 'request_id', 'hint_candidates': 'request_id'} %}
+    {% for table, key in keys.items() %}
+        {# In the table as it is they were changed in place. #}
+        {% for state in built_from + [none] %}
+            {% set lost = rows_lost_since('raw', table, last['snapshot'], state) %}
+            {% set found = run_query("select count(*), min(" ~ key ~ ") from " ~ lost).rows[0] if lost %}
+            {% if found and found[0] %}
+                {{ exceptions.raise_compiler_error(
+                    found[0] ~ " rows of raw." ~ table ~ " that days may be built from were deleted or changed, that of '"
+                    ~ found[1] ~ "' among them. To build every day anew, give --full-refresh") }}
+            {% endif %}
+        {% endfor %}
+    {% endfor %}
+{% endif %}
 {% endmacro %}
 
 {# `rebuild_days` of this run and of those since the last complete one, which did not see to them. #}

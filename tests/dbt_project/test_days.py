@@ -335,22 +335,6 @@ def test_a_build_after_one_that_nobody_can_go_on_from_begins_anew(
     assert "an event of 2026-02-01 has come ('e9'), before the first day 2026-03-02" in said
     assert dates() == [2, 3]
 
-    def delete(event_id: str) -> None:
-        gone = f"DELETE FROM lake.raw.events WHERE event_id = '{event_id}'"
-        warehouse.write(home, lambda lake: lake.execute(gone))
-
-    # One that nothing was built from leaves nothing behind.
-    delete("e9")
-    run_dbt(home, "run", variables=variables)
-    assert dates() == [2, 3]
-    delete("e2")
-    refused = run_dbt(home, "run", variables=variables, check=False)
-    said = " ".join(refused.stdout.split())
-    assert "rows that days are built from are gone from raw.events, 1 of them" in said
-    run_dbt(home, "run", "--full-refresh", variables=variables)
-    assert dates() == [2]
-    run_dbt(home, "run", variables=variables)
-
 
 @pytest.mark.slow
 def test_the_first_events_say_which_days_train(home, insert_raw, run_dbt, rows_of):

@@ -41,34 +41,37 @@
 {% endmacro %}
 
 {% macro duckdb__rows_inserted_since(schema, table, snapshot) -%}
-    {%- set changes = changes_since(schema, table, snapshot) -%}
     (
-        select * exclude (snapshot_id, rowid, change_type)
-        from {{ changes }}
+        select * from {{ duckdb__changes('insertions', schema, table, snapshot) }}
         where
-            change_type = 'insert'
-            and snapshot_id > {{ snapshot }}
-            and rowid not in (select rowid from {{ changes }} where change_type = 'delete')
+            snapshot_id > {{ snapshot }}
+            and rowid not in ({{ duckdb__rows_deleted_since(schema, table, snapshot) }})
     )
 {%- endmacro %}
 
-{# The rows that a source table has lost since a snapshot or by it, whether it had them before or not. #}
-{% macro rows_deleted_since(schema, table, snapshot) %}
-    {{ return(adapter.dispatch('rows_deleted_since')(schema, table, snapshot)) }}
+{# The rows of a source table as it was at `state` (as it is, where that is none) that it has lost since
+   a snapshot or had changed in place; none where it has lost nothing. #}
+{% macro rows_lost_since(schema, table, snapshot, state=none) %}
+    {{ return(adapter.dispatch('rows_lost_since')(schema, table, snapshot, state)) }}
 {% endmacro %}
 
+{% macro duckdb__rows_lost_since(schema, table, snapshot, state) %}
+    {% set deleted, relation = duckdb__rows_deleted_since(schema, table, snapshot), source(schema, table) %}
+    {# There seldom are any, and who looks for them looks at all that the table has. #}
+    {% if not run_query(deleted ~ " limit 1").rows %}{{ return(none) }}{% endif %}
+    {{ return("(select * from " ~ (relation if state is none else as_it_was(relation, state))
+        ~ " where rowid in (" ~ deleted ~ "))") }}
+{% endmacro %}
+
+{# Not by their snapshot: DuckLake looks for that of the row's insertion. So there are some that were
+   deleted by this snapshot itself. #}
 {% macro duckdb__rows_deleted_since(schema, table, snapshot) -%}
-    (
-        select * exclude (snapshot_id, rowid, change_type)
-        from {{ changes_since(schema, table, snapshot) }}
-        -- By their snapshot DuckLake does not find them: it takes the one that a row came with.
-        where change_type = 'delete'
-    )
+    select rowid from {{ duckdb__changes('deletions', schema, table, snapshot) }}
 {%- endmacro %}
 
-{% macro changes_since(schema, table, snapshot) -%}
+{% macro duckdb__changes(kind, schema, table, snapshot) -%}
     {%- set newest = run_query('select ' ~ current_snapshot()).columns[0].values()[0] -%}
-    ducklake_table_changes(
+    ducklake_table_{{ kind }}(
         '{{ target.database }}', '{{ schema }}', '{{ table }}', {{ snapshot }}, {{ newest }}
     )
 {%- endmacro %}
