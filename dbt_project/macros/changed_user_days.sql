@@ -88,7 +88,7 @@
 {% if last %}
     {% set built_from = run_query(
         "select distinct snapshot_read from " ~ source('meta', 'runs')
-        ~ " where job like 'dbt %' and job not in ('dbt test', 'dbt generate') and snapshot_read >= " ~ last['snapshot']
+        ~ " where job in ('dbt run', 'dbt build') and snapshot_read >= " ~ last['snapshot']
         ~ " and snapshot_read in (" ~ known_snapshots() ~ ")").columns[0].values() | list %}
     {% set keys = {'events': 'event_id', 'hint_requests': 'request_id', 'hint_candidates': 'request_id'} %}
     {% for table, key in keys.items() %}

@@ -71,3 +71,5 @@ def test_rows_that_are_deleted(home, insert_raw, run_dbt, rows_of):
     insert_raw(home, events=[search(7)])
     lake("UPDATE lake.raw.events SET query_text = 'tent' WHERE event_id = 'e7'")
     refused_over("events", "e7")
+    run_dbt(home, "run", "--full-refresh")
+    run_dbt(home, "run")

@@ -59,8 +59,14 @@
     {% set deleted, relation = duckdb__rows_deleted_since(schema, table, snapshot), source(schema, table) %}
     {# There seldom are any, and who looks for them looks at all that the table has. #}
     {% if not run_query(deleted ~ " limit 1").rows %}{{ return(none) }}{% endif %}
-    {{ return("(select * from " ~ (relation if state is none else as_it_was(relation, state))
-        ~ " where rowid in (" ~ deleted ~ "))") }}
+    {% set had = relation if state is none else as_it_was(relation, state) %}
+    {# A change by the snapshot itself is in both. #}
+    {% set has = as_it_was(relation, snapshot) if state is none else relation %}
+    {% set rows = [] %}
+    {% for of in (had, has) %}
+        {% do rows.append("select rowid as row_id, * from " ~ of ~ " where rowid in (" ~ deleted ~ ")") %}
+    {% endfor %}
+    {{ return("(" ~ rows | join(" except ") ~ ")") }}
 {% endmacro %}
 
 {# Not by their snapshot: DuckLake looks for that of the row's insertion. So there are some that were
