@@ -3,7 +3,7 @@
    and one left from an earlier run would be wrong. #}
 {% macro find_changes() %}
 {% if execute and flags.WHICH in ('run', 'build') %}
-    {% set since = none if flags.FULL_REFRESH else (last_complete_run() or {}).get('snapshot') %}
+    {% set since = (run_to_build_on() or {}).get('snapshot') %}
     {% do run_query(
         'create or replace table ' ~ run_table('this_run') ~ ' as select '
         ~ ('null' if since is none else since) ~ ' as built_snapshot') %}
@@ -16,93 +16,6 @@
     {% do run_query(
         'create or replace table ' ~ run_table('changed_days')
         ~ ' as select distinct cast(shop_date as varchar) as shop_date from ' ~ found) %}
-{% endif %}
-{% endmacro %}
-
-{# A build of everything from nothing is of a folder that was not meant, and would settle the shop's
-   variables; a day that is not the shop's would be built of nothing. #}
-{% macro refuse_what_no_log_has() %}
-{% if execute and flags.WHICH in ('run', 'build') %}
-    {% set events, requests = source('raw', 'events'), source('raw', 'hint_requests') %}
-    {% set found = run_query("(select 1 from " ~ events ~ " limit 1) union all (select 1 from " ~ requests ~ " limit 1)") %}
-    {% if not found.rows and not parts_chosen() %}
-        {{ exceptions.raise_compiler_error(
-            "no event and no hint request is in the lake of '" ~ (env_var('AIGQ_HOME', '') or 'data')
-            ~ "': load a log with `aigq ingest`, or name another folder in AIGQ_HOME") }}
-    {% elif rebuild_days() %}
-        {% set shop = run_query(
-            "select " ~ shop_date('min(moment)') ~ ", " ~ shop_date('max(moment)') ~ " from ("
-            ~ "select unnest([min(occurred_at), max(occurred_at)]) as moment from " ~ events
-            ~ " union all select unnest([min(requested_at), max(requested_at)]) from " ~ requests
-            ~ " union all select max(clicked_at) from " ~ source('raw', 'hint_candidates') ~ ")").rows[0] %}
-        {% set days = run_query(
-            "select cast(unnest(" ~ rebuild_days() | tojson | replace('"', "'") ~ ") as date)").columns[0].values() %}
-        {% set others = [] %}
-        {% for day in days if not shop[0] or not shop[0] <= day <= shop[1] %}{% do others.append(day) %}{% endfor %}
-        {% if others %}
-            {{ exceptions.raise_compiler_error(
-                "'rebuild_days' holds " ~ others | join(', ') ~ "; the shop's days are "
-                ~ (shop[0] ~ " to " ~ shop[1] if shop[0] else "none so far")) }}
-        {% endif %}
-    {% endif %}
-{% endif %}
-{% endmacro %}
-
-{# An event before the first day, or hints where there were none, would move the split and all that
-   is replayed: history is rewritten only when that is asked for. #}
-{% macro refuse_moved_split() %}
-{% set is_asked = execute and flags.WHICH in ('run', 'build') and not flags.FULL_REFRESH %}
-{% set last = last_complete_run() if is_asked %}
-{% if last %}
-    {% set since, events, requests = last['snapshot'], source('raw', 'events'), source('raw', 'hint_requests') %}
-    {% set found = run_query(
-        "select (select " ~ shop_date('min(occurred_at)') ~ " from " ~ as_it_was(events, since) ~ "), "
-        ~ "(select " ~ shop_date('min(occurred_at)') ~ " from " ~ rows_inserted_since('raw', 'events', since) ~ "), "
-        ~ "(select count(*) from (select 1 from " ~ as_it_was(requests, since) ~ " limit 1)), "
-        ~ "(select count(*) from " ~ rows_inserted_since('raw', 'hint_requests', since) ~ ")").rows[0] %}
-    {% if found[0] and found[1] and found[1] < found[0] %}
-        {% set event = run_query(
-            "select event_id from " ~ rows_inserted_since('raw', 'events', since)
-            ~ " order by occurred_at, event_id limit 1").rows[0] %}
-        {{ exceptions.raise_compiler_error(
-            "an event of " ~ found[1] ~ " has come ('" ~ event[0] ~ "'), before the first day " ~ found[0] ~ ": training and"
-            ~ " test days would move. To build every day anew with it, give --full-refresh; if it should"
-            ~ " not be there, delete it (README, Day after day)") }}
-    {% elif found[1] and not found[0] and found[2] %}
-        {{ exceptions.raise_compiler_error(
-            "the first events have come, and say which days train and which test; the hint requests"
-            ~ " before them count as test days. To build every day anew with them, give --full-refresh") }}
-    {% elif found[0] and not found[2] and found[3] %}
-        {{ exceptions.raise_compiler_error(
-            "the first hint requests have come, and take the place of the replayed ones on every day."
-            ~ " To build every day anew with them, give --full-refresh") }}
-    {% endif %}
-{% endif %}
-{% endmacro %}
-
-{# No table remembers where a row went that is no longer in the log. Runs of a part and runs that
-   failed may have built from it, too. #}
-{% macro refuse_lost_rows() %}
-{% set is_asked = execute and flags.WHICH in ('run', 'build') and not flags.FULL_REFRESH %}
-{% set last = last_complete_run() if is_asked %}
-{% if last %}
-    {% set built_from = run_query(
-        "select distinct snapshot_read from " ~ source('meta', 'runs')
-        ~ " where job in ('dbt run', 'dbt build') and snapshot_read >= " ~ last['snapshot']
-        ~ " and snapshot_read in (" ~ known_snapshots() ~ ")").columns[0].values() | list %}
-    {% set keys = {'events': 'event_id', 'hint_requests': 'request_id', 'hint_candidates': 'request_id'} %}
-    {% for table, key in keys.items() %}
-        {# In the table as it is they were changed in place. #}
-        {% for state in built_from + [none] %}
-            {% set lost = rows_lost_since('raw', table, last['snapshot'], state) %}
-            {% set found = run_query("select count(*), min(" ~ key ~ ") from " ~ lost).rows[0] if lost %}
-            {% if found and found[0] %}
-                {{ exceptions.raise_compiler_error(
-                    found[0] ~ " rows of raw." ~ table ~ " that days may be built from were deleted or changed, that of '"
-                    ~ found[1] ~ "' among them. To build every day anew, give --full-refresh") }}
-            {% endif %}
-        {% endfor %}
-    {% endfor %}
 {% endif %}
 {% endmacro %}
 
@@ -166,7 +79,7 @@ with new_candidates as (
 -- leaves the days alone that were built with it.
 new_users as (
 
-    select user_id from {{ rows_inserted_since('raw', 'users', since) }}
+    select user_id from {{ source('raw', 'users') }}
     except
     select user_id from {{ as_it_was(source('raw', 'users'), since) }}
 
@@ -174,7 +87,7 @@ new_users as (
 
 new_items as (
 
-    select item_id from {{ rows_inserted_since('raw', 'items', since) }}
+    select item_id from {{ source('raw', 'items') }}
     except
     select item_id from {{ as_it_was(source('raw', 'items'), since) }}
 
@@ -184,7 +97,7 @@ new_items as (
 {% for table, key in taught.items() %}
 new_{{ table }} as (
 
-    select {{ key }} from {{ rows_inserted_since('think', table, since) }}
+    select {{ key }} from {{ source('think', table) }}
     except
     select {{ key }} from {{ as_it_was(source('think', table), since) }}
 

@@ -26,6 +26,12 @@
 {{ return({'snapshot': found[0][0], 'vars': fromjson(found[0][1])} if found else none) }}
 {% endmacro %}
 
+{# The last complete run, where this one is to build on it; none where it begins from scratch. #}
+{% macro run_to_build_on() %}
+{% set is_asked = execute and flags.WHICH in ('run', 'build') and not flags.FULL_REFRESH %}
+{{ return(last_complete_run() if is_asked else none) }}
+{% endmacro %}
+
 {# Whether this run builds on what is there, rather than from scratch. #}
 {% macro builds_on() %}
 {% if not execute or flags.WHICH not in ('run', 'build') %}{{ return(false) }}{% endif %}

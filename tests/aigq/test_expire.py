@@ -126,14 +126,13 @@ def test_small_files_are_merged_and_every_state_stays(home):
                 [newest],
             ).fetchall()
             rows = "SELECT user_id FROM raw.users AT (VERSION => {0}) ORDER BY ALL"
-            news = (
-                "SELECT snapshot_id, change_type, user_id FROM"
-                " ducklake_table_changes('lake', 'raw', 'users', {0}, {1}) ORDER BY ALL"
-            )
+            news = "ducklake_table_insertions('lake', 'raw', 'users', {0}, {1})"
+            new = f"SELECT snapshot_id, rowid, user_id FROM {news} ORDER BY ALL"
+            gone = new.replace("snapshot_id, ", "").replace("insertions", "deletions")
             return number, [
                 con.execute(query.format(state, newest)).fetchall()
                 for (state,) in states
-                for query in (rows, news)
+                for query in (rows, new, gone)
             ]
 
     with warehouse.connect(home, read_only=True) as con:

@@ -49,24 +49,28 @@
     )
 {%- endmacro %}
 
-{# The rows of a source table as it was at `state` (as it is, where that is none) that it has lost since
-   a snapshot or had changed in place; none where it has lost nothing. #}
-{% macro rows_lost_since(schema, table, snapshot, state=none) %}
-    {{ return(adapter.dispatch('rows_lost_since')(schema, table, snapshot, state)) }}
+{# The rows of a source table as it was at any of these `states` (as it is, where one is none) that it
+   has lost since a snapshot or had changed in place; none where it has lost nothing. #}
+{% macro rows_lost_since(schema, table, snapshot, states) %}
+    {{ return(adapter.dispatch('rows_lost_since')(schema, table, snapshot, states)) }}
 {% endmacro %}
 
-{% macro duckdb__rows_lost_since(schema, table, snapshot, state) %}
+{% macro duckdb__rows_lost_since(schema, table, snapshot, states) %}
     {% set deleted, relation = duckdb__rows_deleted_since(schema, table, snapshot), source(schema, table) %}
     {# There seldom are any, and who looks for them looks at all that the table has. #}
     {% if not run_query(deleted ~ " limit 1").rows %}{{ return(none) }}{% endif %}
-    {% set had = relation if state is none else as_it_was(relation, state) %}
-    {# A change by the snapshot itself is in both. #}
-    {% set has = as_it_was(relation, snapshot) if state is none else relation %}
-    {% set rows = [] %}
-    {% for of in (had, has) %}
-        {% do rows.append("select rowid as row_id, * from " ~ of ~ " where rowid in (" ~ deleted ~ ")") %}
+    {% set lost = [] %}
+    {% for state in states %}
+        {% set had = relation if state is none else as_it_was(relation, state) %}
+        {# A change by the snapshot itself is in both. #}
+        {% set has = as_it_was(relation, snapshot) if state is none else relation %}
+        {% set rows = [] %}
+        {% for of in (had, has) %}
+            {% do rows.append("select rowid as row_id, * from " ~ of ~ " where rowid in (" ~ deleted ~ ")") %}
+        {% endfor %}
+        {% do lost.append("(" ~ rows | join(" except ") ~ ")") %}
     {% endfor %}
-    {{ return("(" ~ rows | join(" except ") ~ ")") }}
+    {{ return("(" ~ lost | join(" union all ") ~ ")") }}
 {% endmacro %}
 
 {# Not by their snapshot: DuckLake looks for that of the row's insertion. So there are some that were
