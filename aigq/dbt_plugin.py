@@ -40,8 +40,8 @@ def _folder_of_ones_own(parent: Path) -> tuple[IO[str], Path]:
     return own, Path(name).with_suffix("")
 
 
-# The commands that run the hooks of dbt_project.yml.
-_WRITE = {"build", "clone", "generate", "retry", "run", "seed", "snapshot", "test"}
+# The commands that write; documentation is made while another builds.
+_WRITE = {"build", "clone", "retry", "run", "seed", "snapshot", "test"}
 
 
 def _project_vars() -> list[str]:

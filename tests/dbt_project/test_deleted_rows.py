@@ -117,9 +117,7 @@ def test_rows_that_are_changed_before_they_are_built(home, insert_raw, run_dbt, 
     insert_raw(
         home,
         "think",
-        llm_candidates=[
-            {"session_id": "cem:2026-03-01", "query_text": "sofa", "run_id": "run"}
-        ],
+        llm_candidates=[{"session_id": "cem:2026-03-01", "query_text": "sofa", "run_id": "run"}],
     )
     for change in (
         "raw.users SET region = 'South'",
