@@ -51,7 +51,9 @@ def _project_vars() -> list[str]:
     given = project.get("vars") or {}
     # dbt takes them of a package, too, under its name.
     return [
-        n for name, value in given.items() for n in (value if name == project["name"] else [name])
+        n
+        for name, value in given.items()
+        for n in (value or [] if name == project["name"] else [name])
     ]
 
 

@@ -75,31 +75,24 @@ with new_candidates as (
 
 ),
 
--- What is new about users and items is that they are known. What replaces a row that was known
--- leaves the days alone that were built with it.
-new_users as (
-
-    select user_id from {{ source('raw', 'users') }}
-    except
-    select user_id from {{ as_it_was(source('raw', 'users'), since) }}
-
-),
-
-new_items as (
-
-    select item_id from {{ source('raw', 'items') }}
-    except
-    select item_id from {{ as_it_was(source('raw', 'items'), since) }}
-
-),
-
+-- What is new about users, items and sessions is that they are known, if only to a part of the
+-- tables. What replaces a row that was known leaves the days alone that were built with it.
 {% set taught = {'llm_candidates': 'session_id', 'alignments': 'session_id, query_text'} %}
-{% for table, key in taught.items() %}
+{% set known = [('raw', 'users', 'user_id'), ('raw', 'items', 'item_id')] %}
+{% for table, key in taught.items() %}{% do known.append(('think', table, key)) %}{% endfor %}
+{% set other_states = other_states_built(since) %}
+{% for schema, table, key in known %}
 new_{{ table }} as (
 
-    select {{ key }} from {{ source('think', table) }}
+    (
+        select {{ key }} from {{ source(schema, table) }}
+        {% for state in other_states %}
+        union all
+        select {{ key }} from {{ as_it_was(source(schema, table), state) }}
+        {% endfor %}
+    )
     except
-    select {{ key }} from {{ as_it_was(source('think', table), since) }}
+    select {{ key }} from {{ as_it_was(source(schema, table), since) }}
 
 ),
 

@@ -8,21 +8,22 @@
 {# The last complete run: the snapshot that it read, up to which every table holds all there is,
    and the variables (JSON) that they were built with. None where there was none, or where a full
    refresh of everything after it did not end well: then every day is built from scratch. (Of a part,
-   the tables that were refreshed are whole, and the others as they were.) #}
+   the tables that were refreshed are whole, and the others as they were.) "After" by what they read,
+   which is looked up in the turn to write: a run begins before it waits for that. #}
 {% macro last_complete_run() %}
 {% set runs = source('meta', 'runs') %}
 {% set found = run_query(
     "select snapshot_read, json_extract_string(parameters, '$.vars') from " ~ runs
     ~ " where json_extract_string(metrics, '$.is_complete') = 'true'"
     ~ " and snapshot_read in (" ~ known_snapshots() ~ ")"
-    ~ " and started_at > (select coalesce(max(started_at), timestamptz '1970-01-01') from " ~ runs
+    ~ " and snapshot_read > (select coalesce(max(snapshot_read), -1) from " ~ runs
     ~ " where json_extract_string(parameters, '$.arguments.full_refresh') = 'true'"
     ~ " and json_extract(parameters, '$.arguments.select') is null"
     ~ " and json_extract(parameters, '$.arguments.exclude') is null"
     ~ " and json_extract(parameters, '$.arguments.selector') is null"
     ~ " and status <> 'succeeded'"
     ~ " and coalesce(json_extract_string(metrics, '$.is_complete'), 'false') <> 'true')"
-    ~ " order by started_at desc limit 1").rows %}
+    ~ " order by snapshot_read desc limit 1").rows %}
 {{ return({'snapshot': found[0][0], 'vars': fromjson(found[0][1])} if found else none) }}
 {% endmacro %}
 
@@ -30,6 +31,16 @@
 {% macro run_to_build_on() %}
 {% set is_asked = execute and flags.WHICH in ('run', 'build') and not flags.FULL_REFRESH %}
 {{ return(last_complete_run() if is_asked else none) }}
+{% endmacro %}
+
+{# The snapshots that tables may have been built from since that of the last complete run, in runs of
+   a part and such as failed, which no table remembers. #}
+{% macro other_states_built(since) %}
+{{ return(run_query(
+    "select distinct snapshot_read from " ~ source('meta', 'runs')
+    ~ " where job in ('dbt run', 'dbt build') and snapshot_read > " ~ since
+    ~ " and run_id <> " ~ sql_text(run_id())
+    ~ " and snapshot_read in (" ~ known_snapshots() ~ ")").columns[0].values() | list) }}
 {% endmacro %}
 
 {# Whether this run builds on what is there, rather than from scratch. #}

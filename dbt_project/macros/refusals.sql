@@ -46,38 +46,36 @@
             ~ " order by occurred_at, event_id limit 1").rows[0] %}
         {{ exceptions.raise_compiler_error(
             "an event of " ~ found[1] ~ " has come ('" ~ event[0] ~ "'), before the first day " ~ found[0] ~ ": training and"
-            ~ " test days would move. To build every day anew with it, give --full-refresh; if it should"
-            ~ " not be there, delete it (README, Day after day)") }}
+            ~ " test days would move. To build every day anew with it, build everything with"
+            ~ " --full-refresh; if it should not be there, delete it (README, Day after day)") }}
     {% elif found[1] and not found[0] and found[2] %}
         {{ exceptions.raise_compiler_error(
             "the first events have come, and say which days train and which test; the hint requests"
-            ~ " before them count as test days. To build every day anew with them, give --full-refresh") }}
+            ~ " before them count as test days. To build every day anew with them, build everything with"
+            ~ " --full-refresh") }}
     {% elif found[0] and not found[2] and found[3] %}
         {{ exceptions.raise_compiler_error(
             "the first hint requests have come, and take the place of the replayed ones on every day."
-            ~ " To build every day anew with them, give --full-refresh") }}
+            ~ " To build every day anew with them, build everything with --full-refresh") }}
     {% endif %}
 {% endif %}
 {% endmacro %}
 
-{# No table remembers where a row went that is no longer in the log. Runs of a part and runs that
-   failed may have built from it, too. #}
+{# No table remembers where a row went that is no longer in the log. #}
 {% macro refuse_lost_rows() %}
 {% set last = run_to_build_on() %}
 {% if last %}
-    {% set built_from = run_query(
-        "select distinct snapshot_read from " ~ source('meta', 'runs')
-        ~ " where job in ('dbt run', 'dbt build') and snapshot_read >= " ~ last['snapshot']
-        ~ " and snapshot_read in (" ~ known_snapshots() ~ ")").columns[0].values() | list %}
+    {# In the table as it is they were changed in place. #}
+    {% set states = [last['snapshot']] + other_states_built(last['snapshot']) + [none] %}
     {% set keys = {'events': 'event_id', 'hint_requests': 'request_id', 'hint_candidates': 'request_id'} %}
     {% for table, key in keys.items() %}
-        {# In the table as it is they were changed in place. #}
-        {% set lost = rows_lost_since('raw', table, last['snapshot'], built_from + [none]) %}
+        {% set lost = rows_lost_since('raw', table, last['snapshot'], states) %}
         {% set found = run_query("select count(distinct row_id), min(" ~ key ~ ") from " ~ lost).rows[0] if lost %}
         {% if found and found[0] %}
             {{ exceptions.raise_compiler_error(
                 "rows of raw." ~ table ~ " that days may be built from were deleted or changed: " ~ found[0]
-                ~ ", that of '" ~ found[1] ~ "' among them. To build every day anew, give --full-refresh") }}
+                ~ ", that of '" ~ found[1] ~ "' among them. To build every day anew, with the texts and the"
+                ~ " teacher's lists of now, build everything with --full-refresh (README, Day after day)") }}
         {% endif %}
     {% endfor %}
 {% endif %}

@@ -8,7 +8,7 @@
     {% for row in found.rows %}
         {% set said = [] %}
         {% for name, value in zip(found.column_names, row) %}
-            {% set is_fraction = value is number and value is not boolean and value | int != value %}
+            {% set is_fraction = value is number and value is not boolean and '.' in value | string %}
             {% do said.append(name ~ " " ~ (value | float | round(4) if is_fraction else value)) %}
         {% endfor %}
         {% do log("  " ~ said | join(", "), info=true) %}

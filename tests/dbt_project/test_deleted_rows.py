@@ -95,42 +95,65 @@ def test_rows_that_are_deleted(home, insert_raw, run_dbt, rows_of):
 
 def test_rows_that_are_changed_before_they_are_built(home, insert_raw, run_dbt, rows_of):
     """What a build takes for new is that a user, an item or a session is known, not how its row
-    came."""
-    day = datetime(2026, 3, 1, 9, tzinfo=UTC)
-    click = {"action": "item_click", "occurred_at": day}
-    pairs = [("ann", "lamp"), ("bob", "tent"), ("cem", "sofa"), ("dan", "rope")]
+    came, and if only a part of the tables knew it."""
+    users = ["ann", "bob", "cem", "dan", "eva", "fay"]
+    items = ["lamp", "tent", "sofa", "rope", "bowl", "door"]
     insert_raw(
         home,
         events=[
-            click | {"event_id": f"e-{user}", "user_id": user, "item_id": item}
-            for user, item in pairs
+            {
+                "event_id": f"{user}-{place}",
+                "user_id": user,
+                "occurred_at": datetime(2026, 3, 1, 9, place, tzinfo=UTC),
+                "action": action,
+                "query_text": "gift" if action == "search" else None,
+                "item_id": item if action == "item_click" else None,
+            }
+            for user, item in zip(users, items, strict=True)
+            for place, action in enumerate(["search_entry", "search", "item_click"])
         ],
         users=[{"user_id": "dan", "region": "North"}],
         items=[{"item_id": "rope", "title": "a rope"}],
     )
     run_dbt(home, "run")
-    insert_raw(
-        home,
-        users=[{"user_id": "ann", "region": "North"}],
-        items=[{"item_id": "tent", "title": "a tnet"}],
-    )
-    insert_raw(
-        home,
-        "think",
-        llm_candidates=[{"session_id": "cem:2026-03-01", "query_text": "sofa", "run_id": "run"}],
-    )
-    for change in (
-        "raw.users SET region = 'South'",
-        "raw.items SET title = 'a tent'",
-        "think.llm_candidates SET query_text = 'red sofa'",
-    ):
-        warehouse.write(home, lambda lake, change=change: lake.execute(f"UPDATE lake.{change}"))
+
+    def teach(user: str, query: str) -> None:
+        row = {"session_id": f"{user}:2026-03-01", "query_text": query, "teacher_rank": 1}
+        insert_raw(home, "think", llm_candidates=[row | {"run_id": "20260302T000000-a"}])
+
+    def lake(change: str) -> None:
+        warehouse.write(home, lambda lake: lake.execute(change))
+
+    teach("eva", "net")
+    insert_raw(home, items=[{"item_id": "door", "title": "a door"}])
+    run_dbt(home, "run", "-s", "+behavior_events", "+label_candidates")
+    lake("DELETE FROM lake.raw.items WHERE item_id = 'door'")
+    lake("DELETE FROM lake.think.llm_candidates")
+    insert_raw(home, users=[{"user_id": "ann", "region": "North"}])
+    insert_raw(home, items=[{"item_id": "tent", "title": "a tnet"}])
+    teach("cem", "sofa")
+    lake("UPDATE lake.raw.users SET region = 'South'")
+    lake("UPDATE lake.raw.items SET title = 'a tent' WHERE item_id = 'tent'")
+    lake("UPDATE lake.think.llm_candidates SET query_text = 'red sofa'")
+
+    def built() -> list[list[dict]]:
+        kept = "from behavior.behavior_events order by all"
+        labels = "from labels.label_candidates order by all"
+        return [rows_of(home, query) for query in (kept, labels)]
+
     run_dbt(home, "run")
     found = rows_of(
-        home, "SELECT user_id, is_logged, is_new_user FROM staging.changed_user_days ORDER BY ALL"
+        home, "select user_id, is_logged, is_new_user from staging.changed_user_days order by all"
     )
     assert [tuple(row.values()) for row in found] == [
         ("ann", False, True),
         ("bob", True, False),
         ("cem", False, False),
+        ("eva", False, False),
+        ("fay", True, False),
     ], "dan and the rope were known"
+    by_days = built()
+    taught = [row["query_text"] for row in by_days[1] if row["tier"] == "llm"]
+    assert taught == ["red sofa"]
+    run_dbt(home, "run", "--full-refresh")
+    assert built() == by_days

@@ -62,19 +62,24 @@
     {% set lost = [] %}
     {% for state in states %}
         {% set had = relation if state is none else as_it_was(relation, state) %}
-        {# A change by the snapshot itself is in both. #}
+        {# Among the deleted are such as the snapshot itself deleted or changed; these are as they were
+           then, so they are not lost. #}
         {% set has = as_it_was(relation, snapshot) if state is none else relation %}
+        {# The earlier of the two may have fewer columns. #}
+        {% set earlier = has if state is none else had %}
+        {% set columns = run_query("select * from " ~ earlier ~ " limit 0").column_names | join(', ') %}
         {% set rows = [] %}
         {% for of in (had, has) %}
-            {% do rows.append("select rowid as row_id, * from " ~ of ~ " where rowid in (" ~ deleted ~ ")") %}
+            {% do rows.append(
+                "select rowid as row_id, " ~ columns ~ " from " ~ of ~ " where rowid in (" ~ deleted ~ ")") %}
         {% endfor %}
         {% do lost.append("(" ~ rows | join(" except ") ~ ")") %}
     {% endfor %}
     {{ return("(" ~ lost | join(" union all ") ~ ")") }}
 {% endmacro %}
 
-{# Not by their snapshot: DuckLake looks for that of the row's insertion. So there are some that were
-   deleted by this snapshot itself. #}
+{# Those of the snapshot itself are among them: a condition on their snapshot_id would be held against
+   that of the row's insertion (DuckLake 1.5.5), and leave out deletions of earlier rows. #}
 {% macro duckdb__rows_deleted_since(schema, table, snapshot) -%}
     select rowid from {{ duckdb__changes('deletions', schema, table, snapshot) }}
 {%- endmacro %}

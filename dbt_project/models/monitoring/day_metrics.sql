@@ -46,6 +46,7 @@ compared as (
         *,
         avg(value) over week as baseline,
         count(value) over week as baseline_days,
+        avg(coalesce(total, 0)) over week as usual_total,
     from valued
     window week as (
         partition by metric, part
@@ -86,7 +87,8 @@ final as (
         cast(baseline as double) as baseline,
         case
             when baseline_days < 3 then 'new'
-            when value is null and baseline > 0 then 'fail'
+            -- Fewer than ten a day may be none by chance.
+            when value is null and baseline > 0 and usual_total > 9 then 'fail'
             when kind = 'count' and value = 0 and baseline > 9 then 'fail'
             when distance >= fail_from then 'fail'
             when distance >= warn_from then 'warn'

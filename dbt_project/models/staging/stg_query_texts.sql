@@ -7,9 +7,10 @@ with typed as (
     union
     select query_text from {{ new_rows('raw', 'hint_candidates') }}
     union
-    select query_text from {{ new_rows('think', 'llm_candidates') }}
+    -- These whole: a row that is new in them may have been changed before any build.
+    select query_text from {{ source('think', 'llm_candidates') }}
     union
-    select query_text from {{ new_rows('think', 'alignments') }}
+    select query_text from {{ source('think', 'alignments') }}
 
 ),
 
