@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -98,9 +99,9 @@ def test_files_of_killed_transactions_go_after_their_grace(home):
     assert "a" in states(home).values()
 
 
-def test_small_files_are_merged_and_every_state_stays(home):
-    """By the rows of each state, and by what has changed since, which is what a build takes up.
-    Some rows replace known ones, as they do in ingest."""
+def test_small_files_are_merged_and_states_stay_as_they_were(home):
+    """By the rows of each state, and by what has changed since, which is what a build takes up: all
+    states, and then those that runs refer to. Some rows replace known ones, as in ingest."""
 
     def load(rows: str, replaced: str = "false") -> None:
         def work(lake) -> None:
@@ -110,12 +111,15 @@ def test_small_files_are_merged_and_every_state_stays(home):
         warehouse.write(home, work)
 
     for number in range(6):
-        load(f"SELECT '{number}-' || i FROM range(50) AS t (i)")
+        with jobs.job(home, "reader", {}) if number in (2, 4) else nullcontext():
+            load(f"SELECT '{number}-' || i FROM range(50) AS t (i)")
     load("VALUES ('0-7'), ('3-7')", replaced="user_id IN ('0-7', '3-7')")
     for number in range(6, 9):
         load(f"SELECT '{number}-' || i FROM range(50) AS t (i)")
+    with jobs.job(home, "reader", {}) as last:
+        pass
 
-    def found() -> tuple[int, list[list[tuple]]]:
+    def found() -> tuple[int, dict[int, list[list[tuple]]]]:
         """Files of the table, and its rows and their news by state."""
         with warehouse.connect(home, read_only=True) as con:
             files = con.execute("FROM ducklake_list_files('lake', 'users', schema => 'raw')")
@@ -123,23 +127,23 @@ def test_small_files_are_merged_and_every_state_stays(home):
             states = con.execute(
                 "SELECT snapshot_id FROM ducklake_snapshots('lake') WHERE snapshot_id > 1"
                 " AND snapshot_id <= ? ORDER BY ALL",
-                [newest],
+                [last.snapshot_read],
             ).fetchall()
             rows = "SELECT user_id FROM raw.users AT (VERSION => {0}) ORDER BY ALL"
             news = "ducklake_table_insertions('lake', 'raw', 'users', {0}, {1})"
             new = f"SELECT snapshot_id, rowid, user_id FROM {news} ORDER BY ALL"
             gone = new.replace("snapshot_id, ", "").replace("insertions", "deletions")
-            return number, [
-                con.execute(query.format(state, newest)).fetchall()
+            return number, {
+                state: [
+                    con.execute(query.format(state, last.snapshot_read)).fetchall()
+                    for query in (rows, new, gone)
+                ]
                 for (state,) in states
-                for query in (rows, new, gone)
-            ]
+            }
 
-    with warehouse.connect(home, read_only=True) as con:
-        newest = warehouse.current_snapshot(con)
     before, content = found()
     assert before == 10
-    assert {len(rows) for rows in content} >= {50, 100, 150, 200, 250, 300, 350, 400, 450}
+    assert {len(rows) for rows, _, _ in content.values()} >= set(range(50, 500, 50))
     result = CliRunner().invoke(main, ["expire"])
     assert "files that were due (a day after their snapshot went); merged" in result.output, (
         result.output
@@ -147,6 +151,10 @@ def test_small_files_are_merged_and_every_state_stays(home):
     after, same = found()
     assert after < before
     assert same == content
+    assert CliRunner().invoke(main, ["expire", "--older-than-days", "0"]).exit_code == 0
+    _, left = found()
+    assert left.items() < content.items()
+    assert {len(rows) for rows, _, _ in left.values()} == {100, 150, 200, 250, 450}
 
 
 def test_young_snapshots_stay(home):
