@@ -26,8 +26,9 @@ def config_path(home: Home) -> Path:
     """``feature_store.yaml`` of ``home``: the checked-in one for ./data of the checkout, else one
     with that home's paths, written to ``online/``.
 
-    Where ``AIGQ_REDIS`` is set (Feast's connection string: ``host:port[,option=value ...]``), the
-    online store is that Redis.
+    Where ``AIGQ_REDIS`` is set (Feast's connection string: ``host:port[,option=value ...]``), it is
+    ``feature_store.redis.yaml``, whose online store is that Redis: whoever works without the
+    variable meanwhile does not take its place.
     """
     checked_in = REPOSITORY / "feature_store.yaml"
     redis = os.environ.get("AIGQ_REDIS")
@@ -39,10 +40,10 @@ def config_path(home: Home) -> Path:
     if redis:
         config["online_store"] = {"type": "redis", "connection_string": redis}
     text = yaml.safe_dump(config, sort_keys=False)
-    path = home.online / "feature_store.yaml"
+    path = home.online / ("feature_store.redis.yaml" if redis else "feature_store.yaml")
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         home.online.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(".feature_store.yaml.partial")
+        partial = path.with_name(f".{path.name}.partial")
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     return path

@@ -32,8 +32,8 @@ _HOME = (_ROOT / (os.environ.get("AIGQ_HOME") or "data")).resolve()
 _FEATURES = _HOME / "features"
 
 
-def _configured_home() -> Path:
-    """The home whose registry the `feast` command line at work writes to."""
+def _configuration() -> Path:
+    """The configuration that the `feast` command line at work names."""
     given = os.environ.get("FEAST_FS_YAML_FILE_PATH")
     for option, value in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
         if option in ("-f", "--feature-store-yaml"):
@@ -41,16 +41,22 @@ def _configured_home() -> Path:
         elif option.startswith("--feature-store-yaml="):
             given = option.partition("=")[2]
     if not given:
-        return (_ROOT / "data").resolve()
+        return _ROOT / "data" / "online" / "feature_store.yaml"
     # Feast has changed folders since: a relative path counts from where it was started.
     paths = [_ROOT / given, Path(os.environ.get("PWD", ".")) / given]
-    return next((p for p in paths if p.exists()), paths[0]).resolve().parent.parent
+    return next((p for p in paths if p.exists()), paths[0])
 
 
-if _configured_home() != _HOME:
+_PATH = _configuration()
+_PRINTED = "use the command that `python -m aigq.features` prints"
+if (_CONFIGURED := _PATH.resolve().parent.parent) != _HOME:
     raise SystemExit(
-        f"feature_repo: AIGQ_HOME is {_HOME}, but this command configures {_configured_home()}:"
-        " use the command that `python -m aigq.features` prints"
+        f"feature_repo: AIGQ_HOME is {_HOME}, but this command configures {_CONFIGURED}: {_PRINTED}"
+    )
+if (_PATH.name == "feature_store.redis.yaml") != bool(_REDIS := os.environ.get("AIGQ_REDIS")):
+    raise SystemExit(
+        f"feature_repo: AIGQ_REDIS is {_REDIS or 'not set'}, but this command is of {_PATH.name}:"
+        f" {_PRINTED}"
     )
 
 if not (_FEATURES / "user_behaviors.parquet").is_file():

@@ -29,6 +29,18 @@ def test_another_home_gets_its_own_paths_and_all_other_settings(tmp_path):
     assert own == checked_in
 
 
+def test_redis_has_a_configuration_beside_the_other(tmp_path, monkeypatch):
+    other = features.config_path(Home(tmp_path))
+    text = other.read_text()
+    monkeypatch.setenv("AIGQ_REDIS", "shop:6379")
+    path = features.config_path(Home(tmp_path))
+    assert yaml.safe_load(path.read_text())["online_store"] == {
+        "type": "redis",
+        "connection_string": "shop:6379",
+    }
+    assert path != other and other.read_text() == text
+
+
 def test_a_home_that_moved_gets_new_paths(tmp_path):
     features.config_path(Home(tmp_path / "old"))
     shutil.copytree(tmp_path / "old", tmp_path / "new")

@@ -888,7 +888,7 @@ copy (
         cast(baseline as double) as baseline,
         case
             when baseline_days < 3 then 'new'
-            when value is null and baseline > 0 and usual_total > 9 then 'fail'
+            when value is null and baseline > 0 and usual_total >= 10 then 'fail'
             when kind = 'count' and value = 0 and baseline > 9 then 'fail'
             when distance >= fail_from then 'fail'
             when distance >= warn_from then 'warn'

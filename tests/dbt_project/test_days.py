@@ -345,6 +345,13 @@ def test_a_build_after_one_that_nobody_can_go_on_from_begins_anew(
     said = " ".join(refused.stdout.split())
     assert "an event of 2026-02-01 has come ('e9'), before the first day 2026-03-02" in said
     assert dates() == [2, 3]
+    # The last begun is not the last: others had their turn while it waited.
+    (read,) = rows_of(home, "select max(snapshot_read) as last from meta.runs")
+    waited = {"run_id": "waited", "job": "dbt run", "status": "succeeded"}
+    waited |= {"started_at": datetime.now(UTC), "snapshot_read": read["last"] - 1}
+    waited["metrics"] = json.dumps({"is_complete": True})
+    waited["parameters"] = json.dumps({"vars": {"shop_timezone": "UTC"}})
+    insert_raw(home, "meta", runs=[waited])
     gone = "DELETE FROM lake.raw.events WHERE event_id = 'e9'"
     warehouse.write(home, lambda lake: lake.execute(gone))
     run_dbt(home, "run", variables=variables)

@@ -127,13 +127,19 @@ def test_apply_before_dbt_build_says_what_is_missing(tmp_path, make_home, run_fe
 
 
 def test_one_shop_is_not_registered_as_another(served_shop, tmp_path):
-    """AIGQ_HOME says where the features are, -f whose registry is written."""
+    """AIGQ_HOME says where the features are, -f whose registry and which store are written."""
     other = features.config_path(Home(tmp_path / "other"))
-    for options in ([], ["-f", str(other)]):
+    own = features.config_path(served_shop)
+    for path, variables in (
+        (None, {}),
+        (other, {}),
+        (own, {"AIGQ_REDIS": "localhost:1"}),
+    ):
+        options = ["-f", str(path)] if path else []
         result = subprocess.run(
             [sys.executable, "-m", "feast.cli.cli", "-c", "feature_repo", *options, "apply"],
             cwd=PROJECT_ROOT,
-            env=os.environ | {"AIGQ_HOME": str(served_shop.root)},
+            env=os.environ | {"AIGQ_HOME": str(served_shop.root)} | variables,
             capture_output=True,
             text=True,
         )
