@@ -27,15 +27,15 @@ def config_path(home: Home) -> Path:
     with that home's paths, written to ``online/``.
 
     Where ``AIGQ_REDIS`` is set (Feast's connection string: ``host:port[,option=value ...]``), it is
-    ``feature_store.redis.yaml``, whose online store is that Redis: whoever works without the
-    variable meanwhile does not take its place.
+    ``feature_store.redis.yaml``, whose online store is that Redis, with a registry of its own:
+    whoever works without the variable meanwhile does not take its place.
     """
     checked_in = REPOSITORY / "feature_store.yaml"
     redis = os.environ.get("AIGQ_REDIS")
     if home.root.resolve() == (PROJECT_ROOT / "data").resolve() and not redis:
         return checked_in
     config = yaml.safe_load(checked_in.read_text(encoding="utf-8"))
-    config["registry"] = str(home.online / "registry.db")
+    config["registry"] = str(home.online / ("registry.redis.db" if redis else "registry.db"))
     config["online_store"]["path"] = str(home.online / "online_store.db")
     if redis:
         config["online_store"] = {"type": "redis", "connection_string": redis}
@@ -75,7 +75,7 @@ def open_store(home: Home) -> Any:
 
         store = FeatureStore(repo_path=str(REPOSITORY), fs_yaml_file=path)
     apply = f"run `{shlex.join(feast_command(home))} apply`"
-    if not (home.online / "registry.db").is_file():
+    if not Path(store.config.registry.path).is_file():
         raise UserError(f"no feature registry in {home.online}: {apply} first")
     for service in _SERVICES:
         try:

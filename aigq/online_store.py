@@ -16,6 +16,8 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 
+from aigq.settings import UserError
+
 _BUSY_MS = 60_000
 _KEYS_PER_QUERY = 500
 
@@ -58,7 +60,15 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):
         data: list[tuple[Any, dict[str, Any], datetime, datetime | None]],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Write the rows of ``data`` that are newer than what is there, all or none."""
+        """Write the rows of ``data`` that are newer than what is there, all or none.
+
+        Raises :class:`UserError` where ``AIGQ_REDIS`` is set: nobody would read them.
+        """
+        if os.environ.get("AIGQ_REDIS"):
+            raise UserError(
+                "AIGQ_REDIS is set, but this configuration is of the SQLite store:"
+                " use the command that `python -m aigq.features` prints"
+            )
         guard = _guard_name(config, table)
         newest: dict[bytes, tuple[_Stamp, int]] = {}
         for place, (entity_key, values, event_at, created_at) in enumerate(data):

@@ -22,6 +22,7 @@ import os
 import sys
 from pathlib import Path
 
+import yaml
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource
 from feast.types import Array, Float64, Int64, String
 from feast.value_type import ValueType
@@ -32,8 +33,8 @@ _HOME = (_ROOT / (os.environ.get("AIGQ_HOME") or "data")).resolve()
 _FEATURES = _HOME / "features"
 
 
-def _configuration() -> Path:
-    """The configuration that the `feast` command line at work names."""
+def _configuration() -> tuple[Path, Path]:
+    """The configuration that the `feast` command line at work names, and whose home it is of."""
     given = os.environ.get("FEAST_FS_YAML_FILE_PATH")
     for option, value in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
         if option in ("-f", "--feature-store-yaml"):
@@ -41,22 +42,24 @@ def _configuration() -> Path:
         elif option.startswith("--feature-store-yaml="):
             given = option.partition("=")[2]
     if not given:
-        return _ROOT / "data" / "online" / "feature_store.yaml"
+        return _ROOT / "feature_repo" / "feature_store.yaml", (_ROOT / "data").resolve()
     # Feast has changed folders since: a relative path counts from where it was started.
     paths = [_ROOT / given, Path(os.environ.get("PWD", ".")) / given]
-    return next((p for p in paths if p.exists()), paths[0])
+    path = next((p for p in paths if p.exists()), paths[0])
+    return path, path.resolve().parent.parent
 
 
-_PATH = _configuration()
+_PATH, _CONFIGURED = _configuration()
 _PRINTED = "use the command that `python -m aigq.features` prints"
-if (_CONFIGURED := _PATH.resolve().parent.parent) != _HOME:
+if _CONFIGURED != _HOME:
     raise SystemExit(
         f"feature_repo: AIGQ_HOME is {_HOME}, but this command configures {_CONFIGURED}: {_PRINTED}"
     )
-if (_PATH.name == "feature_store.redis.yaml") != bool(_REDIS := os.environ.get("AIGQ_REDIS")):
+_STORE = yaml.safe_load(_PATH.read_text(encoding="utf-8"))["online_store"]
+# Neither is printed: a connection string may hold a password.
+if _STORE.get("connection_string", "") != os.environ.get("AIGQ_REDIS", ""):
     raise SystemExit(
-        f"feature_repo: AIGQ_REDIS is {_REDIS or 'not set'}, but this command is of {_PATH.name}:"
-        f" {_PRINTED}"
+        f"feature_repo: the online store of {_PATH} is another than AIGQ_REDIS says: {_PRINTED}"
     )
 
 if not (_FEATURES / "user_behaviors.parquet").is_file():

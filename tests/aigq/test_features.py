@@ -39,6 +39,8 @@ def test_redis_has_a_configuration_beside_the_other(tmp_path, monkeypatch):
         "connection_string": "shop:6379",
     }
     assert path != other and other.read_text() == text
+    with pytest.raises(UserError, match=r"no feature registry in .* -f .*redis.yaml .* apply"):
+        features.open_store(Home(tmp_path))
 
 
 def test_a_home_that_moved_gets_new_paths(tmp_path):
@@ -51,6 +53,18 @@ def test_a_home_that_moved_gets_new_paths(tmp_path):
 def test_a_home_that_was_not_applied_says_what_to_run(tmp_path):
     with pytest.raises(UserError, match=r"run `feast -f .* -c feature_repo apply` first"):
         features.open_store(Home(tmp_path))
+
+
+def test_nothing_goes_to_sqlite_where_redis_is_read(served_shop, tmp_path, monkeypatch):
+    home = Home(tmp_path / "copy")
+    shutil.copytree(served_shop.root, home.root)
+    store = features.open_store(home)
+    monkeypatch.setenv("AIGQ_REDIS", "shop:6379")
+    moment = pa.array([datetime(2026, 3, 7, tzinfo=UTC)], pa.timestamp("us", "UTC"))
+    row = {"user_id": ["u1"], "queries": [["lamp"]], "model_version": ["v"], "run_id": ["r"]}
+    rows = pa.table(row | {"event_timestamp": moment, "created_at": moment})
+    with pytest.raises(UserError, match="AIGQ_REDIS is set"):
+        features.push_online(store, "u2q_push", rows)
 
 
 def test_push_replaces_the_row_and_keeps_lists_lists(served_shop, tmp_path):

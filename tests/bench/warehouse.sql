@@ -889,7 +889,7 @@ copy (
         case
             when baseline_days < 3 then 'new'
             when value is null and baseline > 0 and usual_total >= 10 then 'fail'
-            when kind = 'count' and value = 0 and baseline > 9 then 'fail'
+            when kind = 'count' and value = 0 and baseline >= 10 then 'fail'
             when distance >= fail_from then 'fail'
             when distance >= warn_from then 'warn'
             else 'ok'

@@ -133,7 +133,7 @@ def test_one_shop_is_not_registered_as_another(served_shop, tmp_path):
     for path, variables in (
         (None, {}),
         (other, {}),
-        (own, {"AIGQ_REDIS": "localhost:1"}),
+        (own, {"AIGQ_REDIS": "localhost:1,password=secret"}),
     ):
         options = ["-f", str(path)] if path else []
         result = subprocess.run(
@@ -145,6 +145,7 @@ def test_one_shop_is_not_registered_as_another(served_shop, tmp_path):
         )
         assert result.returncode != 0
         assert "use the command that `python -m aigq.features` prints" in result.stderr
+        assert "secret" not in result.stderr
 
 
 def test_nothing_in_the_folder_but_definitions():
